@@ -1,0 +1,33 @@
+# Every target sets up what it needs; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+PORTRAITS := $(VENV)/bin/portraits
+
+.PHONY: help demo test check setup java clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: setup ## Generate a small chain, run its nights and the Online Retail example, print what came out
+	@scripts/demo.sh
+
+test: setup ## Run all tests
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: setup ## Lint and type-check
+	@$(VENV)/bin/ruff check jobs transforms tests scripts
+	@$(VENV)/bin/ruff format --check jobs transforms tests scripts
+	@$(VENV)/bin/mypy
+
+setup: java $(READY) ## Make the virtual environment, with locked dependencies and the Delta jars
+
+java:
+	@scripts/check_java.sh
+
+$(READY): pyproject.toml requirements.lock scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh
+
+clean: ## Remove the virtual environment, the lakes and all build output
+	@rm -rf $(VENV) lakes build dist .ruff_cache .mypy_cache .hypothesis spark-warehouse

@@ -1,0 +1,228 @@
+"""ingest-events: landing files -> bronze.<source>, unreadable lines -> silver.rejected_records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.job import JobContext, main
+from jobs.runtime.keys import sealed, token_key
+from jobs.runtime.landing import LandingFile, Survey
+from transforms.contracts import ops, silver
+from transforms.contracts.bronze import bronze_table
+from transforms.identity.identifiers import identified
+from transforms.sources import Source, apply_records, row_arrival_date
+
+_THREADS = 4  # sources are read side by side: small files leave cores idle, and a commit waits for the file system
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What one source brought: its rows of ops.landing_files, and the frame of its unreadable rows, if any."""
+
+    ledger: list[tuple[Any, ...]]
+    refused: DataFrame | None
+    files: tuple[str, ...]
+
+
+def run(ctx: JobContext) -> None:
+    """Take every new file of every source that arrived up to the run date."""
+    ledger = ctx.tables.read_or_empty(ops.LANDING_FILES)
+    known: dict[str, set[str]] = {}
+    for row in ledger.select("source", "source_file").distinct().collect() if not ctx.full else ():
+        known.setdefault(row.source, set()).add(row.source_file)
+    token_key(ctx.env)  # a missing key stops here, before anything is written
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sources = ctx.settings.sources.values()
+        taken = list(pool.map(lambda source: _take(ctx, source, known.get(source.name, set())), sources))
+    _write_refused(ctx, taken)
+    rows = [row for part in taken for row in part.ledger]
+    if rows:
+        ctx.tables.upsert(ops.LANDING_FILES, ctx.spark.createDataFrame(rows, ops.LANDING_FILES.schema).coalesce(1))
+    ctx.facts["files"] = len({row[1] for row in rows})
+    ctx.facts["rows read"] = sum(row[4] for row in rows)
+    ctx.facts["rejected"] = sum(row[7] for row in rows)
+
+
+def _take(ctx: JobContext, source: Source, known: set[str]) -> _Taken:
+    """Survey the source's new files, write their rows to bronze, and account for each file."""
+    files = ctx.landing.new_files(source, ctx.horizon(), known)
+    if source.expected == "daily" and not any(file.arrival_date == ctx.run_date for file in files):
+        _report_missing(ctx, source, known)
+    if not files:
+        return _Taken([], None, ())
+    survey = ctx.landing.survey(source, files)
+    faulty = [_ledger_row(ctx, source, file, "rejected") for file in survey.files if file.fault]
+    for file in survey.files:
+        if file.fault:
+            ctx.progress.warn(f"{source.name}: {file.relative} was rejected: {file.fault}")
+    if not survey.good:
+        empty = [_ledger_row(ctx, source, file, "loaded") for file in survey.files if not file.fault]
+        return _Taken([*faulty, *empty], None, tuple(file.relative for file in survey.files))
+    return _write_bronze(ctx, source, survey, faulty)
+
+
+def _write_bronze(ctx: JobContext, source: Source, survey: Survey, faulty: list[tuple[Any, ...]]) -> _Taken:
+    """Replace the rows of exactly these files, so that a rerun after a kill never takes a file twice."""
+    table = bronze_table(source.name, source.columns, source.label)
+    received = _received(ctx, source, survey)
+    slices: dict[str, Any] = {"_source_file": [file.relative for file in survey.good]}
+    if source.arrival_rule[0] != "event_date":
+        slices["_arrival_date"] = [file.arrival_date for file in survey.good]
+    good = received.where("_unreadable is null").select(*table.column_names)
+    commit = ctx.tables.overwrite_where(table, good, **slices)
+    expected = sum(file.rows for file in survey.good)
+    counts = None
+    if commit.rows != expected or source.arrival_rule[0] == "event_date":
+        counts = _rows_by_file(ctx.tables.read(table).where(F.col("_run_id") == ctx.run_id))
+    ledger = [row for file in survey.files if not file.fault for row in _account(ctx, source, file, counts)]
+    refused = None
+    if commit.rows != expected:
+        refused = received.where("_unreadable is not null")
+        refused = _refused(source, refused, F.array("_unreadable"), sealed(F.col("_text"), ctx.env), "ingest-events")
+    return _Taken([*faulty, *ledger], refused, tuple(file.relative for file in survey.files))
+
+
+def _received(ctx: JobContext, source: Source, survey: Survey) -> DataFrame:
+    """The files' rows as bronze keeps them, still with `_text` and `_unreadable`."""
+    rows = ctx.landing.rows(source, survey)
+    columns = {name: F.col(f"`{name}`") for name in source.columns}
+    blocked: dict[str, Column] = {}
+    settings = ctx.settings
+    for name, (kind, spec) in source.identifier_columns().items():
+        identifier_type = settings.identity.named(kind)
+        found = identified(
+            F.col(f"`{name}`"),
+            identifier_type,
+            region=settings.identity.default_region,
+            key=token_key(ctx.env),
+            common_hash=settings.common_hash(kind),
+            delivered_hash=spec.hashed,
+            app_id=spec.app_id,
+        )
+        rows = rows.withColumn(f"_id_{name}", found)
+        columns[name] = F.col(f"_id_{name}.value").alias(name)
+        blocked[name] = F.col(f"_id_{name}.rule")
+    rules = [F.struct(F.lit(name).alias("key"), rule.alias("value")) for name, rule in sorted(blocked.items())]
+    present = F.filter(F.array(*rules), lambda entry: entry["value"].isNotNull()) if rules else None
+    kept = rows.select(
+        *columns.values(),
+        "_source_file",
+        "_row_number",
+        "_arrival_date",
+        F.lit(ctx.run_id).alias("_run_id"),
+        (F.lit(None) if present is None else F.when(F.size(present) > 0, F.map_from_entries(present)))
+        .cast("map<string,string>")
+        .alias("_blocked"),
+        "_text",
+        "_unreadable",
+    )
+    if source.arrival_rule[0] == "event_date":
+        kept = kept.withColumn("_arrival_date", row_arrival_date(source, settings.timezone))
+    problems = apply_records(kept, source, settings.timezone, _first_arrival(ctx, source, survey))
+    has_problem = (F.size("_problems") > 0) & F.col("_unreadable").isNull()
+    return problems.withColumn("_record", F.when(has_problem, F.col("_text"))).withColumn(
+        "_record", sealed(F.col("_record"), ctx.env)
+    )
+
+
+def _first_arrival(ctx: JobContext, source: Source, survey: Survey) -> date | None:
+    """The source's first arrival date, on which lateness is not applied."""
+    known = ctx.tables.read_or_empty(ops.LANDING_FILES).where(F.col("source") == source.name)
+    first = known.agg(F.min("arrival_date")).head() if source.lateness_days is not None else None
+    dates = [file.arrival_date for file in survey.good if file.arrival_date]
+    return min([*dates, *([first[0]] if first and first[0] else [])], default=None)
+
+
+def _rows_by_file(bronze: DataFrame) -> dict[tuple[str, date | None], int]:
+    counted = bronze.groupBy("_source_file", "_arrival_date").count().collect()
+    return {(row._source_file, row._arrival_date): row["count"] for row in counted}
+
+
+def _account(
+    ctx: JobContext, source: Source, file: LandingFile, counts: dict[tuple[str, date | None], int] | None
+) -> list[tuple[Any, ...]]:
+    """A file's ledger rows: one, or one per arrival date where rows have their own."""
+    if source.arrival_rule[0] != "event_date":
+        readable = file.rows if counts is None else counts.get((file.relative, file.arrival_date), 0)
+        return [_ledger_row(ctx, source, file, "ingested", file.rows, file.rows - readable)]
+    own = {day: count for (name, day), count in (counts or {}).items() if name == file.relative}
+    rows = [
+        _ledger_row(ctx, source, file, "ingested", count, 0, day)
+        if day is None or day <= ctx.run_date
+        else _ledger_row(ctx, source, file, "not_due", count, 0, day)
+        for day, count in sorted(own.items(), key=lambda item: item[0] or date.min)
+    ]
+    unreadable = file.rows - sum(own.values())
+    if unreadable:
+        rows = [row for row in rows if row[2] is not None]
+        rows.append(_ledger_row(ctx, source, file, "ingested", unreadable + own.get(None, 0), unreadable))
+    return rows
+
+
+def _ledger_row(
+    ctx: JobContext,
+    source: Source,
+    file: LandingFile,
+    status: str,
+    read: int = 0,
+    unreadable: int = 0,
+    arrival: date | None = None,
+) -> tuple[Any, ...]:
+    """One row of ops.landing_files, in its column order."""
+    not_due = read if status == "not_due" else 0
+    return (
+        source.name,
+        file.relative,
+        arrival or file.arrival_date,
+        status,
+        read,
+        0,
+        0,
+        unreadable,
+        0,
+        0,
+        not_due,
+        unreadable,
+        file.fault,
+        ctx.run_id,
+    )
+
+
+def _report_missing(ctx: JobContext, source: Source, known: set[str]) -> None:
+    """A daily feed without a file for the run date: told here, and the audit refuses the night."""
+    folder = f"dt={ctx.run_date.isoformat()}/"
+    if not any(folder in name for name in known):
+        ctx.progress.warn(f"{source.name} is expected daily and brought no file for {ctx.run_date}")
+
+
+def _refused(source: Source, rows: DataFrame, reasons: Column, record: Column, step: str) -> DataFrame:
+    return rows.select(
+        F.lit(source.name).alias("source"),
+        F.col("_source_file").alias("source_file"),
+        F.col("_row_number").alias("row_number"),
+        F.col("_arrival_date").alias("arrival_date"),
+        reasons.alias("reasons"),
+        record.alias("record"),
+        F.lit(step).alias("step"),
+    )
+
+
+def _write_refused(ctx: JobContext, taken: Sequence[_Taken]) -> None:
+    """Unreadable rows of all sources in one commit, replacing what an interrupted run left of these files."""
+    frames = [part.refused for part in taken if part.refused is not None]
+    files = [name for part in taken if part.refused is not None for name in part.files]
+    if frames:
+        together = reduce(DataFrame.unionByName, frames).coalesce(1)
+        ctx.tables.overwrite_where(silver.REJECTED_RECORDS, together, step=["ingest-events"], source_file=files)
+
+
+if __name__ == "__main__":
+    main(run)

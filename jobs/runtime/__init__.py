@@ -1,0 +1,1 @@
+"""Everything impure, and only here: session, settings, tables, landing files, clock, run log."""

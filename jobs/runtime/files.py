@@ -1,0 +1,85 @@
+"""Files on any file system that Spark reaches (local, HDFS, S3), through Hadoop's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file: `path` as Spark takes it, `relative` below the folder that was listed, size in bytes."""
+
+    path: str
+    relative: str
+    size: int
+
+
+class Files:
+    """Listing, small reads, moves and removals."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        assert spark._jvm is not None
+        self._jvm = spark._jvm
+        self._conf: Any = spark._jsc.hadoopConfiguration()
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there."""
+        file_system, where = self._at(path)
+        return bool(file_system.exists(where))
+
+    def tree(self, folder: str) -> Iterator[FileEntry]:
+        """Every file below a folder, hidden ones and markers (`.x`, `_x`) left out, in no order."""
+        file_system, where = self._at(folder)
+        if not file_system.exists(where):
+            return
+        root = plain(file_system.getFileStatus(where).getPath().toUri().toString()).rstrip("/") + "/"
+        listing = file_system.listFiles(where, True)
+        while listing.hasNext():
+            status = listing.next()
+            relative = plain(status.getPath().toUri().toString()).removeprefix(root)
+            if not any(part.startswith((".", "_")) for part in relative.split("/")):
+                yield FileEntry(status.getPath().toString(), relative, int(status.getLen()))
+
+    def names(self, folder: str) -> list[str]:
+        """Names of what lies directly in a folder; empty when there is none."""
+        file_system, where = self._at(folder)
+        if not file_system.exists(where):
+            return []
+        return sorted(str(status.getPath().getName()) for status in file_system.listStatus(where))
+
+    def read_text(self, path: str) -> str:
+        """A small text file as a whole."""
+        file_system, where = self._at(path)
+        stream = file_system.open(where)
+        try:
+            return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+        finally:
+            stream.close()
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder with all it holds; nothing happens where there is none."""
+        file_system, where = self._at(path)
+        file_system.delete(where, True)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename, making the target's folder."""
+        file_system, where = self._at(source)
+        destination = self._jvm.org.apache.hadoop.fs.Path(target)
+        file_system.mkdirs(destination.getParent())
+        if not file_system.rename(where, destination):
+            raise OSError(f"could not move {source} to {target}")
+
+    def _at(self, path: str) -> tuple[Any, Any]:
+        where = self._jvm.org.apache.hadoop.fs.Path(path)
+        return where.getFileSystem(self._conf), where
+
+
+def plain(uri: str) -> str:
+    """A file URI without encoding and without the `file:` scheme, so that two spellings of a path compare equal."""
+    text = unquote(uri)
+    return "/" + text.removeprefix("file:").lstrip("/") if text.startswith("file:") else text

@@ -1,0 +1,193 @@
+"""A job's context, its arguments and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.runtime.landing import Landing
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import build_session
+from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
+from jobs.runtime.tables import MissingTable, Tables
+from transforms.contracts import ContractError, Table, ops, silver
+from transforms.identity.anchors import with_owner
+
+DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
+
+
+class AuditRefused(RuntimeError):
+    """The audit will not let this run be published."""
+
+
+class RunFailed(RuntimeError):
+    """A run that cannot go on, with what happened, where and what to do."""
+
+
+@dataclass
+class JobContext:
+    """What a job is given. `facts` are shown beside the step and kept in ops.job_runs."""
+
+    spark: SparkSession
+    settings: Settings
+    run_date: date
+    run_id: str
+    tables: Tables
+    landing: Landing
+    env: str
+    full: bool = False
+    accept: str | None = None
+    progress: Progress = field(default_factory=Progress)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings_digest(self) -> str:
+        """SHA-256 of the settings."""
+        return digest(self.settings)
+
+    def horizon(self) -> date:
+        """The arrival date up to which raw data is taken: the run date, or with --full all that was loaded before."""
+        if not self.full:
+            return self.run_date
+        loaded = self.tables.read_or_empty(ops.LANDING_FILES).where("status = 'loaded'")
+        newest = loaded.agg(F.max("arrival_date")).head()
+        return max(self.run_date, newest[0]) if newest and newest[0] else self.run_date
+
+    def events(self) -> DataFrame:
+        """silver.events as known on the run date."""
+        return self.tables.read(silver.EVENTS).where(F.col("arrival_date") <= F.lit(self.run_date))
+
+    def owned(self, table: Table) -> DataFrame:
+        """A silver table with `customer_id` of its lead identifier; null for guests."""
+        return with_owner(self.tables.read(table), self.tables.read(silver.IDENTITIES))
+
+    def now(self) -> datetime:
+        """The wall clock, UTC, without zone as Spark takes it; only ops tables see it."""
+        return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+Job = Callable[[JobContext], None]
+
+
+def main(job: Job) -> None:
+    """Entry of a job file: parse, run, exit with the code that README lists."""
+    name = Path(sys.argv[0]).stem.replace("_", "-")
+    parser = argparse.ArgumentParser(prog=name, description=(sys.modules[job.__module__].__doc__ or "").strip())
+    add_arguments(parser)
+    sys.exit(guarded(lambda: run_job(job, parser.parse_args())))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every job takes."""
+    parser.add_argument("--date", type=a_date, required=True, metavar="D", help="run date, YYYY-MM-DD: the only clock")
+    parser.add_argument("--lake", required=True, metavar="URI", help="where the tables are")
+    parser.add_argument("--landing", metavar="URI", help="where the received files are (default: LAKE/landing)")
+    add_settings_arguments(parser)
+    parser.add_argument("--full", action="store_true", help="rebuild from the landing files")
+    parser.add_argument("--accept", metavar="REASON", help="publish although the audit objects, and say why")
+    parser.add_argument("--json-logs", action="store_true", help="one JSON object per line instead of text")
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that choose settings."""
+    parser.add_argument("--settings", type=_files, default=(), metavar="FILE[,FILE…]", help="YAML over conf/, key by key")
+    parser.add_argument("--env", choices=ENVIRONMENTS, default="local")
+
+
+def run_job(job: Job, arguments: argparse.Namespace) -> int:
+    """Run one job by itself."""
+    from jobs.runtime.run_log import RunLog
+
+    ctx = context(arguments)
+    name = job.__module__.rsplit(".", 1)[-1] if job.__module__ != "__main__" else Path(sys.argv[0]).stem
+    with RunLog(ctx) as log:
+        log.step(name.replace("_", "-"), job, 1, 1)
+    return DONE
+
+
+def context(arguments: argparse.Namespace) -> JobContext:
+    """Settings first, so that a bad one stops before Spark starts; then session, tables and landing."""
+    settings = load_settings(arguments.settings, arguments.env)
+    _check_neighbours()
+    spark = build_session(settings)
+    run_id = f"{arguments.date.isoformat()}-{uuid.uuid4().hex[:8]}"
+    return JobContext(
+        spark=spark,
+        settings=settings,
+        run_date=arguments.date,
+        run_id=run_id,
+        tables=lake_tables(spark, arguments.lake, run_id, arguments.date),
+        landing=Landing(spark, arguments.landing or f"{arguments.lake.rstrip('/')}/landing"),
+        env=arguments.env,
+        full=arguments.full,
+        accept=arguments.accept,
+        progress=Progress(as_json=arguments.json_logs),
+    )
+
+
+def lake_tables(spark: SparkSession, lake: str, run_id: str, run_date: date) -> Tables:
+    """The lake's tables; for a date before silver's newest, silver's state is built beside the lake's.
+
+    Silver holds the state of its newest date. An earlier date is derived again from silver.events in a scratch
+    path, and only that date's gold slices are written to the lake; `publish` removes the scratch path.
+    """
+    tables = Tables(spark, lake, run_id, run_date)
+    newest = tables.last_commit(silver.IDENTITIES)
+    if newest and newest.metadata.get("run_date", "") > run_date.isoformat():
+        return Tables(spark, lake, run_id, run_date, silver_root=scratch_root(lake, run_date))
+    return tables
+
+
+def scratch_root(lake: str, run_date: date) -> str:
+    """Where silver's state of a past date is built."""
+    return f"{lake.rstrip('/')}/_scratch/{run_date.isoformat()}"
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run, and turn what goes wrong into one plain message and the exit code."""
+    try:
+        return action()
+    except SettingsError as error:
+        sys.stderr.write(f"Settings are not valid; nothing was started:\n{error}\n")
+        return BAD_USAGE
+    except AuditRefused as error:
+        sys.stderr.write(f"Not published: {error}\n")
+        return REFUSED
+    except (MissingTable, ContractError, RunFailed) as error:
+        sys.stderr.write(f"Failed: {error}\n")
+        return FAILED
+
+
+def a_date(text: str) -> date:
+    """An argument that must be a date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
+
+
+def _files(text: str) -> Sequence[str]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def _check_neighbours() -> None:
+    """`transforms` is also the name of another vendor's package: say so plainly instead of failing oddly."""
+    import jobs
+    import transforms
+
+    ours = Path(str(jobs.__file__)).parent.parent
+    theirs = Path(str(transforms.__file__)).parent.parent
+    if ours != theirs:
+        raise SettingsError(
+            f"another package called `transforms` comes first on the path ({theirs}); install retail-portraits in an "
+            f"environment of its own, or give its zip to spark-submit with --py-files"
+        )

@@ -1,0 +1,57 @@
+"""The one place where a SparkSession is built. What spark-submit was given always wins."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from jobs.runtime.settings import Settings
+
+# Needed by the tables themselves, whatever the environment.
+_ALWAYS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Timestamps are UTC everywhere; business dates are derived in the settings' timezone.
+    "spark.sql.session.timeZone": "UTC",
+    # Outside readers (delta-rs, Power BI) follow reader version 1: no deletion vectors.
+    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+    # zstd is a quarter smaller than snappy at the same speed.
+    "spark.sql.parquet.compression.codec": "zstd",
+    # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
+    "spark.sql.files.openCostInBytes": "1048576",
+    # A legacy code page (GBK) may be named in a source's options.
+    "spark.sql.legacy.javaCharsets": "true",
+    # Values arrive as narrow Arrow batches of one or two columns: larger batches halve the crossings.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+}
+
+
+def build_session(settings: Settings, app_name: str = "retail-portraits") -> SparkSession:
+    """The application's session; raises RuntimeError with the remedy when Delta is not on the class path."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers start another Python without pyarrow
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit: only its JVM knows what it was given
+        SparkContext._ensure_initialized()
+    given = SparkConf()
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**settings.spark, **_ALWAYS}.items():
+        if not given.contains(key):
+            builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    _check_delta(session)
+    return session
+
+
+def _check_delta(session: SparkSession) -> None:
+    jvm = session._jvm
+    assert jvm is not None
+    try:
+        jvm.java.lang.Class.forName("io.delta.sql.DeltaSparkSessionExtension")
+    except Exception:
+        raise RuntimeError(
+            "Delta Lake is not on Spark's class path. Run `make setup`, which puts its two jars beside Spark's, or "
+            "give them to spark-submit: --jars delta-spark_4.2_2.13-4.4.0.jar,delta-storage-4.4.0.jar"
+        ) from None

@@ -1,0 +1,266 @@
+"""YAML in, validated frozen models out; every fault names its file, its key and what is allowed. No Spark here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from transforms.contracts import gold, silver
+from transforms.customers import CustomerRules
+from transforms.expressions import nearest
+from transforms.identity.identifiers import IdentityRules
+from transforms.kpis import KpiRules
+from transforms.kpis import check_columns as check_kpi_columns
+from transforms.rfm import RfmRules
+from transforms.segments import SegmentRules
+from transforms.segments import check_columns as check_segment_columns
+from transforms.sources import CHANNELS, EVENT_TYPES, Source
+from transforms.tags import TagRules, tag_columns
+
+SECTION_FILES = ("base", "identity", "tags", "rfm", "segments", "kpis")
+ENVIRONMENTS = ("local", "cluster")
+
+
+class SettingsError(ValueError):
+    """Settings that must not run; the message lists every fault."""
+
+
+class AuditRules(BaseModel):
+    """Bounds that a run must keep to be published, against the last passed run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    least_row_share: float = Field(gt=0, le=1)
+    most_row_share: float = Field(ge=1)
+    most_rejected_share: float = Field(ge=0, le=1)
+
+
+class Settings(BaseModel):
+    """All settings of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timezone: str
+    sources: dict[str, Source] = Field(min_length=1)
+    truth: str | None = None
+    channels: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    customers: CustomerRules
+    audit: AuditRules
+    identity: IdentityRules
+    tags: TagRules
+    rfm: RfmRules
+    segments: SegmentRules
+    kpis: KpiRules
+    spark: dict[str, str] = {}
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is not a timezone; use a name like Asia/Shanghai") from None
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Settings:
+        problems = [*_source_problems(self), *_column_problems(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def common_hash(self, identifier_type: str) -> str | None:
+        """The hash that any source delivers this type in; plain values of it take the same hash first."""
+        delivered = _delivered_hashes(self.sources.values()).get(identifier_type, set())
+        return next(iter(delivered), None)
+
+
+@dataclass
+class _Tree:
+    """Merged YAML, and for each key path the file that said it last."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origin: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+
+def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> Settings:
+    """The packaged `conf/`, overridden key by key by the given files in their order.
+
+    Raises:
+        SettingsError: with every fault found, each naming file and key.
+    """
+    tree = _Tree()
+    conf = resources.files("conf")
+    for name in (*SECTION_FILES, env):
+        _merge(tree, _read_yaml(conf / f"{name}.yaml"), f"conf/{name}.yaml")
+    folder: Traversable = conf / str(tree.values["sources"])
+    for override in overrides:
+        path = Path(override)
+        if not path.is_file():
+            raise SettingsError(f"{override}: no such settings file")
+        values = _read_yaml(path)
+        if values.get("sources"):
+            folder = path.parent / str(values["sources"])
+        if values.get("truth") and "://" not in values["truth"]:
+            values["truth"] = str((path.parent / values["truth"]).resolve())
+        _merge(tree, values, override)
+    tree.values["sources"] = _read_sources(folder, tree)
+    return _validated(tree)
+
+
+def digest(settings: Settings) -> str:
+    """SHA-256 of all settings but Spark's own, so that a publication says by which rules it was made."""
+    content = settings.model_dump(mode="json", exclude={"spark"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _read_yaml(path: Traversable) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def _read_sources(folder: Traversable, tree: _Tree) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise SettingsError(f"{tree.origin[('sources',)]}: sources: {folder} is not a folder of source files")
+    sources: dict[str, Any] = {}
+    for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if path.name.endswith((".yaml", ".yml")):
+            stem = path.name.rsplit(".", 1)[0]
+            sources[stem] = _read_yaml(path)
+            tree.origin[("sources", stem)] = str(path)
+            if sources[stem].get("name") != stem:
+                raise SettingsError(f"{path}: name: must be {stem!r}, as the file is called")
+    return sources
+
+
+def _merge(tree: _Tree, values: Mapping[str, Any], origin: str) -> None:
+    """Put `values` over the tree: mappings key by key, everything else as a whole; null takes a key out."""
+
+    def put(target: dict[str, Any], additions: Mapping[str, Any], at: tuple[str, ...]) -> None:
+        for key, value in additions.items():
+            here = (*at, str(key))
+            tree.origin[here] = origin
+            if value is None and at:
+                target.pop(key, None)
+            elif isinstance(value, Mapping) and isinstance(target.get(key), dict):
+                put(target[key], value, here)
+            else:
+                target[key] = dict(value) if isinstance(value, Mapping) else value
+                for inner in _paths(value, here):
+                    tree.origin[inner] = origin
+
+    put(tree.values, values, ())
+
+
+def _paths(value: Any, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield (*at, str(key))
+            yield from _paths(inner, (*at, str(key)))
+
+
+def _validated(tree: _Tree) -> Settings:
+    try:
+        return Settings.model_validate(tree.values)
+    except ValidationError as error:
+        faults = [_told(fault, tree) for fault in error.errors()]
+        raise SettingsError("\n".join(faults)) from None
+
+
+def _told(fault: Any, tree: _Tree) -> str:
+    """One fault as `file: key.path: what is wrong; what is allowed`."""
+    location = tuple(str(part) for part in fault["loc"])
+    key = ".".join(location) or "settings"
+    origin = next((tree.origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in tree.origin), "")
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        model = _model_at(fault["loc"][:-1])
+        allowed = list(model.model_fields) if model else []
+        message = f"unknown key{nearest(location[-1], allowed)}"
+    elif fault["type"] == "missing":
+        message = "missing key"
+    elif not isinstance(fault["input"], (dict, list, BaseModel)):
+        message = f"{message}; found {fault['input']!r}"
+    return f"{origin or 'settings'}: {key}: {message}" if location else f"settings: {message}"
+
+
+def _model_at(location: typing.Sequence[str | int]) -> type[BaseModel] | None:
+    """The model that stands at a key path, found through the annotations."""
+    model: type[BaseModel] | None = Settings
+    for part in location:
+        if model is not None and part in model.model_fields:
+            model = _model_in(model.model_fields[str(part)].annotation)
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(inner) for inner in typing.get_args(annotation))
+    return next((model for model in found if model is not None), None)
+
+
+def _delivered_hashes(sources: typing.Iterable[Source]) -> dict[str, set[str]]:
+    hashes: dict[str, set[str]] = {}
+    for source in sources:
+        for identifier_type, spec in source.identifier_columns().values():
+            if spec.hashed:
+                hashes.setdefault(identifier_type, set()).add(spec.hashed)
+    return hashes
+
+
+def _source_problems(settings: Settings) -> list[str]:
+    """What a source file may say only where the other settings know it."""
+    types = settings.identity.tier
+    channels = {*CHANNELS, *settings.channels}
+    event_types = {*EVENT_TYPES, *settings.event_types}
+    problems = []
+    for name, source in settings.sources.items():
+        where = f"sources/{name}.yaml"
+        for record in source.records:
+            at = f"{where}: records.{record.name}"
+            for channel in {source.channel, record.channel or source.channel} - channels:
+                problems.append(f"{at}: channel {channel!r} is not known{nearest(channel, channels)}")
+            if record.event_type not in event_types:
+                known = nearest(record.event_type, event_types)
+                problems.append(f"{at}: event_type {record.event_type!r} is not known{known}")
+            for kind in sorted(set(record.identifiers) - set(types)):
+                problems.append(f"{at}: identifier {kind!r} is not in identity.yaml{nearest(kind, types)}")
+    for kind, hashes in _delivered_hashes(settings.sources.values()).items():
+        if len(hashes) > 1:
+            problems.append(
+                f"identity.yaml: {kind} is delivered as {' and '.join(sorted(hashes))}, which cannot be compared; "
+                f"give one of them a type of its own"
+            )
+    return problems
+
+
+def _column_problems(settings: Settings) -> list[str]:
+    """Names in segment and KPI rules that no table has."""
+    portrait = portrait_columns(settings)
+    segments = [f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)]
+    return [*segments, *(f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis))]
+
+
+def portrait_columns(settings: Settings) -> list[str]:
+    """Columns that segment rules may read: tags, chain-wide RFM and the golden record."""
+    rfm = [c for c in gold.RFM_SCORES.column_names if c not in ("run_date", "scope", "scope_value", "customer_id")]
+    return list(dict.fromkeys([*tag_columns(settings.tags), *rfm, *silver.CUSTOMERS.column_names, "as_of"]))

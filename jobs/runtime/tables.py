@@ -1,0 +1,198 @@
+"""The one place where Delta is read or written. Every frame passes its contract before anything is written."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.runtime.files import Files
+from transforms.contracts import Table, conform
+
+_SMALL_ROWS_PER_FILE = 2_000_000
+
+
+class MissingTable(RuntimeError):
+    """A table that an earlier step writes is not there yet."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a write left: the Delta version and the rows it wrote."""
+
+    version: int
+    rows: int
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Tables:
+    """Reads and writes the lake `<lake>/<layer>/<table>`.
+
+    `silver_root` stands for the lake in silver's state tables when a past date is rebuilt, so that silver itself
+    keeps the state of its newest date; `silver.events` and `silver.rejected_records` are always the lake's.
+    """
+
+    _EVENT_LEVEL = frozenset({"silver.events", "silver.rejected_records"})
+
+    def __init__(
+        self, spark: SparkSession, lake: str, run_id: str, run_date: date | None, silver_root: str | None = None
+    ) -> None:
+        self.spark = spark
+        self.lake = lake.rstrip("/")
+        self.files = Files(spark)
+        self.written: dict[str, Commit] = {}
+        self._silver_root = silver_root
+        self._stamp = json.dumps({"run_id": run_id, "run_date": run_date.isoformat() if run_date else None})
+        self._lock = threading.Lock()
+
+    def of_lake(self) -> Tables:
+        """The same lake without a scratch silver."""
+        plain = Tables(self.spark, self.lake, "", None)
+        plain._stamp = self._stamp
+        return plain
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def path(self, table: Table | str) -> str:
+        """Where a table is."""
+        name = table if isinstance(table, str) else table.full_name
+        layer, _, short = name.partition(".")
+        scratch = layer == "silver" and self._silver_root and name not in self._EVENT_LEVEL
+        return f"{self._silver_root if scratch else self.lake}/{layer}/{short}"
+
+    def exists(self, table: Table | str) -> bool:
+        """Whether a table has at least one commit."""
+        return bool(self._log_names(self.path(table)))
+
+    def read(self, table: Table | str, version: int | None = None) -> DataFrame:
+        """The table, at its newest version or a given one.
+
+        Raises:
+            MissingTable: no step has written it yet.
+        """
+        path = self.path(table)
+        if not self.exists(table):
+            name = table if isinstance(table, str) else table.full_name
+            raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
+        reader = self.spark.read.format("delta")
+        return (reader.option("versionAsOf", version) if version is not None else reader).load(path)
+
+    def read_or_empty(self, table: Table) -> DataFrame:
+        """The table, or no rows of its schema where it is not there yet."""
+        return self.read(table) if self.exists(table) else self.spark.createDataFrame([], table.schema)
+
+    def last_commit(self, table: Table | str) -> Commit | None:
+        """Version, rows written and the run's stamp of the newest commit; None where there is no table."""
+        path = self.path(table)
+        names = self._log_names(path)
+        if not names:
+            return None
+        lines = self.files.read_text(f"{path}/_delta_log/{names[-1]}").splitlines()
+        info = next((json.loads(line)["commitInfo"] for line in lines if '"commitInfo"' in line), {})
+        metrics = info.get("operationMetrics", {})
+        rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
+        return Commit(int(names[-1].split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
+
+    def row_count(self, table: Table | str, version: int) -> int:
+        """Rows of a table at a version, from file statistics."""
+        return self.read(table, version).count()
+
+    def names(self) -> list[str]:
+        """Every table of the lake, as layer.table."""
+        layers = ("bronze", "silver", "gold", "ops")
+        return [
+            f"{layer}.{name}"
+            for layer in layers
+            for name in self.files.names(f"{self.lake}/{layer}")
+            if self._log_names(f"{self.lake}/{layer}/{name}")
+        ]
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def replace(self, table: Table, frame: DataFrame) -> Commit:
+        """Make the frame the whole table, in one commit."""
+        return self._write(table, frame, "overwrite", None)
+
+    def append(self, table: Table, frame: DataFrame) -> Commit:
+        """Add rows; the caller sees to it that a rerun does not add them twice."""
+        return self._write(table, frame, "append", None)
+
+    def overwrite_slice(self, table: Table, frame: DataFrame, **equals: Any) -> Commit:
+        """Replace the rows in which every named column equals its value; rows outside are refused."""
+        return self._write(table, frame, "overwrite", " and ".join(f"`{k}` = {_literal(v)}" for k, v in equals.items()))
+
+    def overwrite_where(self, table: Table, frame: DataFrame, **among: Iterable[Any]) -> Commit:
+        """Replace the rows in which every named column is one of its values; rows outside are refused."""
+        parts = [f"`{name}` in ({', '.join(sorted(map(_literal, set(values))))})" for name, values in among.items()]
+        return self._write(table, frame, "overwrite", " and ".join(parts))
+
+    def upsert(self, table: Table, frame: DataFrame) -> Commit:
+        """Replace the rows of a small table that have the frame's keys, and add the others, in one commit."""
+        if not self.exists(table):
+            return self.replace(table, frame)
+        current = self.read(table)
+        same_key = [current[k].eqNullSafe(frame[k]) for k in table.key]
+        kept = current.join(F.broadcast(frame), same_key, "left_anti")
+        return self.replace(table, kept.unionByName(conform(frame, table)))
+
+    def _write(self, table: Table, frame: DataFrame, mode: str, predicate: str | None) -> Commit:
+        path = self.path(table)
+        rows = conform(frame, table)
+        writer = _laid_out(rows, table).write.format("delta").mode(mode).option("userMetadata", self._stamp)
+        if table.partition_by:
+            writer = writer.partitionBy(*table.partition_by)
+        if table.evolves:
+            writer = writer.option("mergeSchema", "true")
+        exists = self.exists(table)
+        if predicate and exists:
+            writer = writer.option("replaceWhere", predicate)
+        if not exists:
+            for name, value in _properties(table).items():
+                writer = writer.option(name, value)
+        writer.save(path)
+        commit = self.last_commit(table)
+        assert commit is not None
+        with self._lock:
+            self.written[table.full_name] = commit
+        return commit
+
+    def _log_names(self, path: str) -> list[str]:
+        names = self.files.names(f"{path}/_delta_log")
+        return [name for name in names if name.endswith(".json") and name[:20].isdigit()]
+
+
+def _laid_out(frame: DataFrame, table: Table) -> DataFrame:
+    """Few, sorted files: one task per partition value, or one file where the table is not partitioned."""
+    if len(table.partition_by) == 1 and table.partition_by[0] in ("event_date", "_arrival_date"):
+        frame = frame.repartition(*table.partition_by)  # else each task writes a file into each date
+    if table.sorted_by:
+        frame = frame.sortWithinPartitions(*table.sorted_by)
+    return frame
+
+
+def _properties(table: Table) -> dict[str, str]:
+    """Reader version 1 for outside readers, and no statistics on tokens: erased values would survive in the log."""
+    personal = {column.name for column in table.columns if column.personal != "none"}
+    without = ("array", "map", "boolean")  # types that have no minimum and maximum
+    measured = [c.name for c in table.columns if c.name not in personal and not c.type.startswith(without)]
+    return {
+        "delta.enableDeletionVectors": "false",
+        "delta.dataSkippingStatsColumns": ",".join(f"`{n}`" for n in measured if n not in table.partition_by),
+    }
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, date):
+        return f"date'{value.isoformat()}'"
+    if isinstance(value, (int, bool)):
+        return str(value).lower()
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

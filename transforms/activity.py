@@ -1,0 +1,98 @@
+"""Daily partials: what each lead identifier did on each date, in rows that add up.
+
+A return is a partial of its own date that counts on its order's date, and takes the purchase away by which it ends
+it; so the state of any past date is a filter on event_date and arrival_date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from transforms.contracts import MONEY, QUANTITY, silver
+from transforms.orders import RETURN_TYPES, ZeroValueOrders, match_returns, priced_lines
+
+_MEASURES = silver.ACTIVITY.column_names[len(silver.ACTIVITY.key) :]
+
+
+def build_activity(
+    events: DataFrame, as_of: date, timezone: str, tiers: Mapping[str, int], zero_value: ZeroValueOrders
+) -> DataFrame:
+    """Partials up to `as_of` in the columns of silver.activity, from silver.events that had arrived by then.
+
+    Guests are kept with a null lead, for store and chain KPIs. `timezone` decides event_hour.
+    """
+    seen = events.where(F.col("event_date") <= F.lit(as_of))
+    lines = priced_lines(seen, as_of, tiers, zero_value)
+    returns = match_returns(seen, lines, as_of)
+    others = seen.where(~F.col("event_type").isin("order", *RETURN_TYPES))
+    parts = [_order_parts(lines), _return_parts(returns), _other_parts(others)]
+    hour = F.hour(F.from_utc_timestamp("event_at", timezone))
+    partials = [_partial(part, hour) for part in parts]
+    together = partials[0].unionByName(partials[1]).unionByName(partials[2])
+    summed = together.groupBy(*silver.ACTIVITY.key).agg(
+        *[F.sum(name).cast(_type(name)).alias(name) for name in _MEASURES]
+    )
+    return summed.select(*silver.ACTIVITY.column_names)
+
+
+def _order_parts(lines: DataFrame) -> DataFrame:
+    is_start = F.col("is_first_line") & F.col("is_sale")
+    return lines.select(
+        "*",
+        F.col("order_date").alias("counts_on_date"),
+        F.when(is_start, 1).otherwise(0).alias("order_count"),
+        F.col("quantity").alias("_quantity"),
+        F.col("gross_amount").alias("_gross_amount"),
+        F.col("discount_amount").alias("_discount_amount"),
+        F.col("gross_amount").alias("net_amount"),
+        F.col("cost_amount").alias("_cost_amount"),
+    )
+
+
+def _return_parts(returns: DataFrame) -> DataFrame:
+    return returns.select(
+        "*",
+        F.coalesce("order_date", "event_date").alias("counts_on_date"),
+        F.when(F.col("ends_purchase"), -1).otherwise(0).alias("order_count"),
+        (-F.col("returned_quantity")).alias("_quantity"),
+        F.col("returned_amount").alias("_returned_amount"),
+        (-F.col("returned_amount")).alias("net_amount"),
+        (-F.abs("cost_amount")).alias("_cost_amount"),
+    )
+
+
+def _other_parts(events: DataFrame) -> DataFrame:
+    return events.select(
+        "*",
+        F.col("event_date").alias("counts_on_date"),
+        F.col("quantity").alias("_quantity"),
+        F.col("amount").alias("other_amount"),
+    )
+
+
+def _partial(part: DataFrame, hour: Column) -> DataFrame:
+    """Key and measures of one kind of event; measures that it has not are zero."""
+    rated = F.col("rating").isNotNull()
+    values = {
+        "event_count": F.lit(1),
+        "dwell_seconds": F.col("dwell_seconds"),
+        "rating_sum": F.col("rating"),
+        "rating_count": F.when(rated, 1),
+        **{name: F.col(name) for name in ("order_count", "net_amount", "other_amount") if name in part.columns},
+        **{name[1:]: F.col(name) for name in part.columns if name.startswith("_") and name[1:] in _MEASURES},
+    }
+    is_matched = F.col("is_matched") if "is_matched" in part.columns else F.lit(None).cast("boolean")
+    computed = {"event_hour": hour, "is_matched": is_matched}
+    key = [computed.get(name, F.col(name)).alias(name) for name in silver.ACTIVITY.key]
+    measures = [F.coalesce(values.get(name, F.lit(None)).cast(_type(name)), F.lit(0)).cast(_type(name)).alias(name) for name in _MEASURES]
+    return part.select(*key, *measures)
+
+
+def _type(name: str) -> str:
+    if name.endswith("_amount"):
+        return MONEY
+    return QUANTITY if name == "quantity" else "bigint"

@@ -1,0 +1,203 @@
+"""Gold: what BI and marketing read, one slice per run date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from transforms.contracts import MONEY, RATIO, Column, Table
+
+CUSTOMER_SLICE_DAYS = 35  # customer-grain slices are kept this long, and month ends for ever
+
+RUN_DATE = Column("run_date", "date", "运行日期", "The date the row is true for")
+CUSTOMER_ID = Column("customer_id", "string", "客户编号", "Customer, stable over full recomputes")
+
+IDENTITY_QUALITY = Table(
+    layer="gold",
+    name="identity_quality",
+    label="识别质量",
+    grain="one metric of a run date",
+    key=("run_date", "metric"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("metric", "string", "指标", "pairwise_precision, component_size_p50 …"),
+        Column("value", "double", "值", "Its value, rounded to 6 decimals"),
+    ),
+)
+
+
+def customer_tags_table(tags: Mapping[str, Column]) -> Table:
+    """The contract of `gold.customer_tags`: one column per tag of the settings, in their order."""
+    return Table(
+        layer="gold",
+        name="customer_tags",
+        label="客户标签",
+        grain="one customer of a run date",
+        key=("run_date", "customer_id"),
+        partition_by=("run_date",),
+        retention_days=CUSTOMER_SLICE_DAYS,
+        evolves=True,
+        columns=(RUN_DATE, CUSTOMER_ID, *tags.values()),
+    )
+
+
+TAG_CATALOGUE = Table(
+    layer="gold",
+    name="tag_catalogue",
+    label="标签目录",
+    grain="one tag",
+    key=("tag",),
+    columns=(
+        Column("tag", "string", "标签", "Column name in gold.customer_tags"),
+        Column("label", "string", "中文名", "中文 label"),
+        Column("description", "string", "说明", "Meaning in English"),
+        Column("type", "string", "类别", "basic, behaviour, value, interest, social, preference, channel …"),
+        Column("window", "string", "窗口", "Days, or lifetime"),
+        Column("definition", "string", "定义", "Measure and filter, as declared"),
+        Column("null_policy", "string", "空值策略", "clear or keep_last"),
+        Column("tie_rule", "string", "并列规则", "How equal candidates are decided"),
+        Column("refresh", "string", "刷新等级", "high, medium or low: when its input counts as stale"),
+        Column("owner", "string", "负责人", "Who answers for it"),
+        Column("used_by", "array<string>", "使用者", "Segments, tags and KPIs that read it"),
+    ),
+)
+
+_SCOPE = (
+    Column("scope", "string", "范围", "chain, region, store, category or channel"),
+    Column("scope_value", "string", "范围值", "The region, store, category or channel; all for chain"),
+)
+
+RFM_SCORES = Table(
+    layer="gold",
+    name="rfm_scores",
+    label="RFM 评分",
+    grain="one customer of a scope and run date",
+    key=("run_date", "scope", "scope_value", "customer_id"),
+    partition_by=("run_date",),
+    retention_days=CUSTOMER_SLICE_DAYS,
+    columns=(
+        RUN_DATE,
+        *_SCOPE,
+        CUSTOMER_ID,
+        Column("recency_days", "int", "最近购买天数", "Days from the last purchase to the run date"),
+        Column("frequency", "bigint", "购买次数", "Purchases in the window"),
+        Column("monetary", MONEY, "购买金额", "Net (or gross) amount in the window"),
+        Column("r_score", "int", "R 分", "1 to k, k is the most recent; 0 without a purchase"),
+        Column("f_score", "int", "F 分", "1 to k; 0 without a purchase"),
+        Column("m_score", "int", "M 分", "1 to k; 0 without a purchase"),
+        Column("rfm_score", "int", "RFM 分", "100 R + 10 F + M"),
+        Column("rfm_class", "string", "RFM 八类", "One of the eight classes; null without a purchase"),
+        Column("rfm_tier", "string", "RFM 层级", "First rule of conf/rfm.yaml that fits; null without a purchase"),
+    ),
+)
+
+RFM_THRESHOLDS = Table(
+    layer="gold",
+    name="rfm_thresholds",
+    label="RFM 切点",
+    grain="one cut of a dimension, scope and run date",
+    key=("run_date", "scope", "scope_value", "dimension", "cut"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        *_SCOPE,
+        Column("dimension", "string", "维度", "recency, frequency or monetary"),
+        Column("cut", "int", "切点序号", "1 to k - 1"),
+        Column("method", "string", "方法", "quantile, fixed, mean or frozen"),
+        Column("value", RATIO, "切点值", "A value equal to the cut stays below it"),
+        Column("customers_below", "bigint", "切点下人数", "Scored customers with a value up to the cut"),
+        Column("is_degenerate", "boolean", "空档", "Whether the bin that ends at this cut is empty"),
+    ),
+)
+
+SEGMENT_MEMBERS = Table(
+    layer="gold",
+    name="segment_members",
+    label="客群成员",
+    grain="one customer in one segment of a run date",
+    key=("run_date", "segment", "customer_id"),
+    partition_by=("run_date",),
+    retention_days=CUSTOMER_SLICE_DAYS,
+    sorted_by=("segment", "customer_id"),
+    columns=(
+        RUN_DATE,
+        Column("segment", "string", "客群", "Segment code of conf/segments.yaml"),
+        CUSTOMER_ID,
+        Column("kind", "string", "种类", "primary (exactly one) or secondary"),
+        Column("reasons", "array<string>", "原因", "Rule that matched and the values it looked at"),
+    ),
+)
+
+SEGMENT_SUMMARY = Table(
+    layer="gold",
+    name="segment_summary",
+    label="客群概览",
+    grain="one segment of a run date",
+    key=("run_date", "segment"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("segment", "string", "客群", "Segment code"),
+        Column("label", "string", "中文名", "中文 label"),
+        Column("kind", "string", "种类", "primary or secondary"),
+        Column("customers", "bigint", "人数", "Customers in it"),
+        Column("share", RATIO, "人数占比", "Of all customers of the run date"),
+        Column("net_amount", MONEY, "净额", "Lifetime net amount of its customers"),
+        Column("amount_share", RATIO, "金额占比", "Of the net amount of all customers"),
+        Column("average_order_value", MONEY, "客单价", "Net amount per purchase, lifetime"),
+    ),
+)
+
+KPI_CATALOGUE = Table(
+    layer="gold",
+    name="kpi_catalogue",
+    label="指标目录",
+    grain="one KPI",
+    key=("kpi",),
+    columns=(
+        Column("kpi", "string", "指标", "KPI code of conf/kpis.yaml"),
+        Column("label", "string", "中文名", "中文 label"),
+        Column("description", "string", "说明", "Meaning in English"),
+        Column("numerator", "string", "分子", "How the numerator is measured"),
+        Column("denominator", "string", "分母", "How the denominator is measured; null for plain sums"),
+        Column("grains", "array<string>", "粒度", "Grains that are reported"),
+        Column("direction", "string", "方向", "up: more is better; down: less is better"),
+        Column("unit", "string", "单位", "ratio, amount, count or days"),
+        Column("is_additive", "boolean", "可加", "Whether stores add up to the chain"),
+    ),
+)
+
+KPI_VALUES = Table(
+    layer="gold",
+    name="kpi_values",
+    label="指标值",
+    grain="one KPI of a date and grain",
+    key=("kpi_date", "kpi", "grain", "store_id", "channel", "segment"),
+    partition_by=("kpi_date",),
+    columns=(
+        Column("kpi_date", "date", "指标日期", "Last day of the KPI's period"),
+        Column("kpi", "string", "指标", "KPI code"),
+        Column("grain", "string", "粒度", "chain, store, channel or segment"),
+        Column("store_id", "string", "门店", "Store; null unless the grain is store"),
+        Column("channel", "string", "渠道", "Channel; null unless the grain is channel"),
+        Column("segment", "string", "客群", "Primary segment; null unless the grain is segment"),
+        Column("numerator", RATIO, "分子", "Numerator"),
+        Column("denominator", RATIO, "分母", "Denominator; null for plain sums"),
+        Column("value", RATIO, "值", "Numerator over denominator; null when that is zero"),
+        Column("benchmark_low", RATIO, "基准下限", "Lower end of the band; null without one"),
+        Column("benchmark_high", RATIO, "基准上限", "Upper end of the band; null without one"),
+        Column("status", "string", "状态", "below, within or above the band; null without one"),
+        Column("known_at_date", "date", "获知日期", "Run date whose knowledge the value stands on"),
+    ),
+)
+
+TABLES = (
+    IDENTITY_QUALITY,
+    TAG_CATALOGUE,
+    RFM_SCORES,
+    RFM_THRESHOLDS,
+    SEGMENT_MEMBERS,
+    SEGMENT_SUMMARY,
+    KPI_CATALOGUE,
+    KPI_VALUES,
+)

@@ -1,0 +1,111 @@
+"""Ops: what ran, what it read, what it published. Outside laws 3 and 4 (clock and run columns)."""
+
+from __future__ import annotations
+
+from transforms.contracts import MONEY, Column, Table
+
+_RUN = (
+    Column("run_id", "string", "运行编号", "One id per application"),
+    Column("run_date", "date", "运行日期", "The --date of the run"),
+)
+
+JOB_RUNS = Table(
+    layer="ops",
+    name="job_runs",
+    label="作业运行",
+    grain="one job of a run",
+    key=("run_id", "job", "started_at"),
+    columns=(
+        *_RUN,
+        Column("job", "string", "作业", "Job name"),
+        Column("status", "string", "状态", "done, failed or refused"),
+        Column("started_at", "timestamp", "开始时间", "UTC"),
+        Column("seconds", "double", "秒数", "Wall clock"),
+        Column("rows_in", "bigint", "读入行数", "Rows the job says it took"),
+        Column("rows_out", "bigint", "写出行数", "Rows of all its tables"),
+        Column("rows_rejected", "bigint", "拒收行数", "Rows it refused"),
+        Column("written", "map<string,string>", "写出版本", "Table to the Delta version written"),
+        Column("message", "string", "说明", "What was skipped and why, or the error"),
+        Column("settings_digest", "string", "配置摘要", "SHA-256 of the settings used"),
+    ),
+)
+
+LANDING_FILES = Table(
+    layer="ops",
+    name="landing_files",
+    label="到达文件账",
+    grain="one arrival date of one landing file",
+    key=("source", "source_file", "arrival_date"),
+    columns=(
+        Column("source", "string", "来源", "Source name"),
+        Column("source_file", "string", "来源文件", "File below the landing folder"),
+        Column("arrival_date", "date", "到达日期", "Arrival date; null for unreadable rows without one"),
+        Column("status", "string", "状态", "ingested, not_due, loaded or rejected"),
+        Column("rows_read", "bigint", "读入行数", "Physical lines less the header (text) or rows (Parquet)"),
+        Column("rows_accepted", "bigint", "接受行数", "Rows that made at least one event"),
+        Column("rows_duplicate", "bigint", "重复行数", "Rows all of whose events were known already"),
+        Column("rows_rejected", "bigint", "拒收行数", "Rows in silver.rejected_records"),
+        Column("rows_ignored", "bigint", "忽略行数", "Rows that no record took and the source ignores"),
+        Column("rows_suppressed", "bigint", "抑制行数", "Rows of erased persons"),
+        Column("rows_not_due", "bigint", "未到期行数", "Rows whose arrival date is after the run date"),
+        Column("rows_unreadable", "bigint", "不可读行数", "Part of rows_rejected: refused while reading"),
+        Column("reason", "string", "原因", "Why the file was rejected; null otherwise"),
+        Column("run_id", "string", "运行编号", "Run that changed the row last"),
+    ),
+)
+
+DATA_QUALITY = Table(
+    layer="ops",
+    name="data_quality",
+    label="数据质量",
+    grain="one check of one table and run",
+    key=("run_id", "run_date", "check", "table"),
+    columns=(
+        *_RUN,
+        Column("check", "string", "检查", "Name of the check"),
+        Column("table", "string", "表", "Table or source that was looked at"),
+        Column("severity", "string", "级别", "reject stops the publication, warn is told"),
+        Column("is_passed", "boolean", "通过", "Whether it held"),
+        Column("observed", "string", "实测", "What was seen"),
+        Column("expected", "string", "期望", "What was allowed"),
+        Column("delta_version", "bigint", "Delta 版本", "Version that was looked at"),
+        Column("checked_at", "timestamp", "检查时间", "UTC"),
+    ),
+)
+
+PUBLICATIONS = Table(
+    layer="ops",
+    name="publications",
+    label="发布",
+    grain="one table of one publication",
+    key=("run_date", "run_id", "table"),
+    columns=(
+        *_RUN,
+        Column("table", "string", "表", "layer.table"),
+        Column("delta_version", "bigint", "Delta 版本", "Version that readers of this publication use"),
+        Column("row_count", "bigint", "行数", "Rows of that version"),
+        Column("published_at", "timestamp", "发布时间", "UTC; the same for all tables of a publication"),
+        Column("is_current", "boolean", "当前", "Whether this is the publication that readers follow"),
+        Column("settings_digest", "string", "配置摘要", "SHA-256 of the settings used"),
+    ),
+)
+
+RESTATEMENTS = Table(
+    layer="ops",
+    name="restatements",
+    label="重述",
+    grain="one changed business date of a table and run",
+    key=("run_id", "run_date", "table", "partition"),
+    columns=(
+        *_RUN,
+        Column("table", "string", "表", "Table that changed"),
+        Column("partition", "date", "业务日期", "Business date that changed"),
+        Column("rows_before", "bigint", "原行数", "Rows before"),
+        Column("rows_after", "bigint", "新行数", "Rows after"),
+        Column("amount_before", MONEY, "原金额", "Money before"),
+        Column("amount_after", MONEY, "新金额", "Money after"),
+        Column("cause", "string", "缘由", "late_events, returns, identity or settings"),
+    ),
+)
+
+TABLES = (JOB_RUNS, LANDING_FILES, DATA_QUALITY, PUBLICATIONS, RESTATEMENTS)

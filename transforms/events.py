@@ -1,0 +1,81 @@
+"""One row per real-world event: the lead identifier, and which copy of an event stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from transforms.contracts import silver
+
+# Which copy of an event stays: the earliest arrival, then event time, then content; the place it was read from
+# decides between equal copies, so that also lineage is the same whatever the order of files.
+ORDER_OF_COPIES = ("arrival_date", "event_at", "_content_hash", "_source_file", "_row_number")
+
+
+def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """The events of the rows that are not refused, with their lead.
+
+    Args:
+        judged: rows of `transforms.sources.apply_records`.
+        linking_types: identifier types that may lead, strongest first.
+
+    Returns:
+        silver.events' columns; one row per event of each row, copies not yet removed.
+    """
+    exploded = judged.where(F.size("_problems") == 0).select(F.explode("_events").alias("event")).select("event.*")
+    return with_lead(exploded, linking_types)
+
+
+def with_lead(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """Events with `lead_identifier(_type)`: the strongest identifier neither blocked nor shared; null for guests."""
+    usable = [F.when(_is_usable(kind), F.lit(kind)) for kind in linking_types]
+    lead = F.coalesce(*usable)
+    named = events.withColumn("lead_identifier_type", lead).withColumn("lead_identifier", F.col("identifiers")[lead])
+    return named.select(*silver.EVENTS.column_names)
+
+
+def drop_copies(incoming: DataFrame, known: DataFrame | None) -> DataFrame:
+    """Mark every incoming event as `accepted`, `known` (this very row is in the table already) or `duplicate`.
+
+    Args:
+        incoming: silver.events' columns; several rows may share an event_id.
+        known: rows of silver.events that may hold the same ids (event_id and ORDER_OF_COPIES' columns); None when
+            there is no table yet.
+
+    Returns:
+        The incoming rows with `_status` and `_replaces_known`, true where the copy in the table has to give way.
+    """
+    hashed = incoming.withColumn("_content_hash", content_hash())
+    copies = Window.partitionBy("event_id").orderBy(*ORDER_OF_COPIES)
+    ranked = hashed.withColumn("_copy", F.row_number().over(copies))
+    if known is None:
+        best: Column = F.lit(None).cast("struct<a:int>")
+        mine, is_same = best, F.lit(False)
+        joined = ranked
+    else:
+        kept = known.select("event_id", F.struct(*ORDER_OF_COPIES).alias("_known"))
+        joined = ranked.join(kept, "event_id", "left")
+        best, mine = F.col("_known"), F.struct(*ORDER_OF_COPIES)
+        is_same = (best["_source_file"] == F.col("_source_file")) & (best["_row_number"] == F.col("_row_number"))
+    wins = F.col("_copy") == 1
+    status = (
+        F.when(best.isNotNull() & F.coalesce(is_same, F.lit(False)), F.lit("known"))
+        .when(wins & (best.isNull() | (mine < best)), F.lit("accepted"))
+        .otherwise(F.lit("duplicate"))
+    )
+    replaces = wins & best.isNotNull() & ~F.coalesce(is_same, F.lit(False)) & (status == "accepted")
+    return joined.select(*silver.EVENTS.column_names, status.alias("_status"), replaces.alias("_replaces_known"))
+
+
+def content_hash() -> Column:
+    """64 bits over what an event says; decides between copies that arrived and happened at the same time."""
+    plain = [c.name for c in silver.EVENTS.columns if not c.type.startswith("map") and not c.name.startswith("_")]
+    maps = [F.to_json(c.name) for c in silver.EVENTS.columns if c.type.startswith("map")]
+    return F.xxhash64(*[F.col(name) for name in plain if not name.startswith("lead_")], *maps)
+
+
+def _is_usable(kind: str) -> Column:
+    has_value = F.col("identifiers")[kind].isNotNull()
+    return has_value & F.coalesce(F.col("blocked_identifiers")[kind].isNull(), F.lit(True))

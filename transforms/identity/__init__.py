@@ -1,0 +1,1 @@
+"""Who is who: identifiers -> links -> components -> customers."""

@@ -1,0 +1,63 @@
+"""From component to customer: an id that follows the component's anchor, so that recomputes leave it alone."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from transforms.contracts import silver
+from transforms.identity.identifiers import IdentityRules
+
+
+def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules) -> DataFrame:
+    """Every identifier with its owner, in the columns of silver.identities.
+
+    Args:
+        seen: `links.identifiers_seen`; every identifier, also the blocked ones.
+        components: `components.connected_components` over the links; identifiers in none stand alone.
+
+    The anchor of a component is its identifier with the least (anchor class, first arrival date, tier, value):
+    members, phones and the like come before cookies and devices, then the older one. A merge so keeps the older
+    customer's id, a split leaves it with the part that holds the anchor, and a full rebuild gives the same ids.
+    """
+    key = ["identifier_type", "identifier"]
+    placed = seen.join(components, key, "left")
+    usable = placed.where("rule is null")
+    rank = F.struct(
+        _by_type({kind.type: 0 if kind.anchor else 1 for kind in rules.types}).alias("anchor_class"),
+        "first_arrival_date",
+        _by_type(rules.tier).alias("tier"),
+        "identifier",
+        "identifier_type",
+    )
+    anchors = usable.where("component is not null").groupBy("component").agg(F.min(rank).alias("anchor"))
+    owned = placed.join(anchors, "component", "left")
+    is_blocked = F.col("rule").isNotNull()
+    own_id = customer_id(F.col("identifier_type"), F.col("identifier"))
+    anchored = customer_id(F.col("anchor.identifier_type"), F.col("anchor.identifier"))
+    status = (
+        F.when(is_blocked, F.lit("blocked")).when(F.col("component").isNull(), F.lit("alone")).otherwise(F.lit("linked"))
+    )
+    named = owned.withColumn("customer_id", F.when(~is_blocked, F.coalesce(anchored, own_id))).withColumn("status", status)
+    return named.select(*silver.IDENTITIES.column_names)
+
+
+def with_owner(frame: DataFrame, identities: DataFrame) -> DataFrame:
+    """The frame with `customer_id` of its lead identifier; null for guests."""
+    owners = identities.where("customer_id is not null").select(
+        F.col("identifier_type").alias("lead_identifier_type"), F.col("identifier").alias("lead_identifier"), "customer_id"
+    )
+    return frame.join(owners, ["lead_identifier_type", "lead_identifier"], "left")
+
+
+def customer_id(identifier_type: Column, identifier: Column) -> Column:
+    """`C` and 32 hex characters of the SHA-256 of `type:value`; null when either is."""
+    return F.concat(F.lit("C"), F.substring(F.sha2(F.concat(identifier_type, F.lit(":"), identifier), 256), 1, 32))
+
+
+def _by_type(values: dict[str, int]) -> Column:
+    """A number for each identifier type."""
+    pairs = reduce(lambda known, item: [*known, F.lit(item[0]), F.lit(item[1])], values.items(), [])
+    return F.create_map(*pairs)[F.col("identifier_type")]

@@ -1,0 +1,214 @@
+"""Orders: lines of one order together, with the returns that name them taken off.
+
+Amounts are what was paid after discounts. Returns reduce an order from the date they happen on; inside windows they
+count on their order's date. Returns that name no order that is known stay on their own date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from transforms.contracts import MONEY, QUANTITY, silver
+
+ZeroValueOrders = Literal["exclude", "count"]
+RETURN_TYPES = ("return", "cancel")
+
+_DIMENSIONS = ("channel", "store_id", "city", "province", "product_id", "category", "brand")
+
+
+def build_order_lines(
+    events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_value: ZeroValueOrders
+) -> DataFrame:
+    """Order lines as of a date, in the columns of silver.order_lines; key event_id.
+
+    Args:
+        events: silver.events that had arrived by `as_of`.
+        tiers: identifier type to its place in the priority order; an order is led by its lines' strongest lead.
+        zero_value: whether an order that cost nothing counts as a purchase.
+    """
+    lines = priced_lines(events, as_of, tiers, zero_value)
+    returns = match_returns(events, lines, as_of).where("is_matched")
+    netted = _net_lines(lines, returns)
+    per_order = Window.partitionBy("order_id")
+    net = F.sum("net_amount").over(per_order)
+    left = F.sum(F.col("quantity") - F.col("returned_quantity")).over(per_order)
+    still_counts = F.col("is_sale") & (left > 0) & ((net > 0) | (F.col("order_gross") == 0))
+    known_at = F.greatest(F.max("arrival_date").over(per_order), F.col("returns_arrived"))
+    counted = netted.withColumn("is_purchase", still_counts).withColumn("known_at_date", known_at)
+    return counted.select(*silver.ORDER_LINES.column_names)
+
+
+def build_orders(lines: DataFrame) -> DataFrame:
+    """One row per order from silver.order_lines, in the columns of silver.orders; key order_id."""
+    first = F.struct("line_rank", *_DIMENSIONS)
+    ranked = lines.withColumn("line_rank", F.struct(F.col("line_id"), F.col("event_id")))
+    summed = ranked.groupBy("order_id").agg(
+        F.min(first).alias("first"),
+        F.count("*").alias("item_count"),
+        *[F.sum(name).cast(MONEY).alias(name) for name in _MONEY_COLUMNS],
+        F.sum("quantity").cast(QUANTITY).alias("quantity"),
+        F.sum("returned_quantity").alias("returned_quantity"),
+        *[F.min(name).alias(name) for name in ("coupon_id", "campaign_id", "order_date", *_LEAD)],
+        F.max("known_at_date").alias("known_at_date"),
+        F.bool_or("is_purchase").alias("is_purchase"),
+    )
+    all_back = (F.col("returned_amount") > 0) & (F.col("net_amount") <= 0)
+    named = summed.select(
+        "*",
+        *[F.col("first")[name].alias(name) for name in _DIMENSIONS],
+        (all_back | (F.col("returned_quantity") >= F.col("quantity"))).alias("is_fully_returned"),
+    )
+    return named.select(*silver.ORDERS.column_names)
+
+
+_LEAD = ("lead_identifier_type", "lead_identifier")
+_MONEY_COLUMNS = ("gross_amount", "discount_amount", "returned_amount", "net_amount", "cost_amount")
+
+
+def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_value: ZeroValueOrders) -> DataFrame:
+    """Order events up to `as_of` with what their whole order says; one shuffle by order_id.
+
+    Added: order_date (of the first line), the order's lead on every line, order_gross, order_quantity,
+    is_first_line, is_sale (a purchase before any return). An event without an order number is its own order; a
+    missing quantity is one piece.
+    """
+    alone = F.concat_ws(":", "source", "event_id")
+    lines = events.where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of))).select(
+        *[name for name in silver.EVENTS.column_names if name not in ("order_id", "quantity", "amount")],
+        F.coalesce("order_id", alone).alias("order_id"),
+        F.coalesce("quantity", F.lit(1).cast(QUANTITY)).alias("quantity"),
+        F.coalesce("amount", F.lit(0).cast(MONEY)).alias("gross_amount"),
+    )
+    per_order = Window.partitionBy("order_id")
+    tier = F.lit(len(tiers))
+    for name, place in tiers.items():
+        tier = F.when(F.col("lead_identifier_type") == name, F.lit(place)).otherwise(tier)
+    strength = F.struct(tier.alias("tier"), *_LEAD)
+    lead = F.min(F.when(F.col("lead_identifier").isNotNull(), strength)).over(per_order)
+    first_line = F.row_number().over(per_order.orderBy("event_at", "line_id", "event_id")) == 1
+    whole = lines.select(
+        *[name for name in lines.columns if name not in _LEAD],
+        *[lead[name].alias(name) for name in _LEAD],
+        F.min("event_date").over(per_order).alias("order_date"),
+        F.sum("gross_amount").over(per_order).alias("order_gross"),
+        F.sum("quantity").over(per_order).alias("order_quantity"),
+        first_line.alias("is_first_line"),
+    )
+    costs_nothing = (F.col("order_gross") == 0) & F.lit(zero_value == "count")
+    return whole.withColumn("is_sale", (F.col("order_quantity") > 0) & ((F.col("order_gross") > 0) | costs_nothing))
+
+
+def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame:
+    """Returns and cancels up to `as_of`, each with what it takes off and from which order; key event_id.
+
+    A return or cancel without an amount takes what is left of its line, or of its order. Added to the event's
+    columns: is_matched, is_line (it names one line), order_date and lead of its order, returned_amount,
+    returned_quantity, ends_purchase (the return by which the order ceases to be a purchase). Unmatched ones keep
+    their own lead and have no order_date.
+    """
+    back = events.where(F.col("event_type").isin(*RETURN_TYPES) & (F.col("event_date") <= F.lit(as_of)))
+    orders = lines.groupBy("order_id").agg(
+        F.lit(True).alias("is_matched"),
+        *[F.first(name).alias(name) for name in ("order_date", "order_gross", "order_quantity", "is_sale")],
+        *[F.first(name).alias(f"order_{name}") for name in _LEAD],  # equal on all lines of an order
+    )
+    line_totals = (
+        lines.where("line_id is not null")
+        .groupBy("order_id", "line_id")
+        .agg(
+            F.sum("gross_amount").alias("line_gross"),
+            F.sum("quantity").alias("line_quantity"),
+            F.min(F.struct("event_id", *_DIMENSIONS)).alias("line"),
+        )
+    )
+    found = back.join(orders, "order_id", "left").join(line_totals, ["order_id", "line_id"], "left")
+    return _resolve_amounts(found)
+
+
+def _resolve_amounts(found: DataFrame) -> DataFrame:
+    """What each return takes off; line by line first, then what is left of the order."""
+    is_matched = F.coalesce(F.col("is_matched"), F.lit(False))
+    is_line = is_matched & F.col("line_gross").isNotNull()
+    said = found.select(
+        *[name for name in found.columns if name not in ("is_matched", "amount", "quantity", *_LEAD, *_DIMENSIONS)],
+        is_matched.alias("is_matched"),
+        is_line.alias("is_line"),
+        *[F.when(is_matched, F.col(f"order_{name}")).otherwise(F.col(name)).alias(name) for name in _LEAD],
+        *[F.coalesce(F.col(name), F.col("line")[name]).alias(name) for name in _DIMENSIONS],
+        F.abs("amount").alias("said_amount"),
+        F.abs("quantity").alias("said_quantity"),
+    )
+    group = F.coalesce(F.col("order_id"), F.col("event_id"))  # unmatched ones stand alone
+    in_time = ("event_at", "event_id")
+    of_line = Window.partitionBy(group, F.when(F.col("is_line"), F.col("line_id"))).orderBy(*in_time)
+    of_order = Window.partitionBy(group).orderBy(*in_time)
+    takes_all = F.col("said_amount").isNull()
+    by_line = said.withColumn("_amount", _left(of_line, "said_amount", "line_gross", takes_all & F.col("is_line")))
+    by_line = by_line.withColumn("_quantity", _left(of_line, "said_quantity", "line_quantity", takes_all & F.col("is_line")))
+    whole = takes_all & ~F.col("is_line")
+    resolved = by_line.withColumn("returned_amount", _left(of_order, "_amount", "order_gross", whole)).withColumn(
+        "returned_quantity", _left(of_order, "_quantity", "order_quantity", whole)
+    )
+    upto = of_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    is_over = (F.sum("returned_amount").over(upto) >= F.col("order_gross")) | (
+        F.sum("returned_quantity").over(upto) >= F.col("order_quantity")
+    )
+    ended = resolved.withColumn("_is_over", F.coalesce(is_over, F.lit(False)))
+    first_end = F.col("_is_over") & ~F.lag("_is_over", 1, False).over(of_order)
+    return (
+        ended.withColumn("ends_purchase", first_end & F.coalesce(F.col("is_sale"), F.lit(False)))
+        .withColumn("returned_amount", F.col("returned_amount").cast(MONEY))
+        .withColumn("returned_quantity", F.col("returned_quantity").cast(QUANTITY))
+        .drop("_amount", "_quantity", "_is_over", "said_amount", "said_quantity")
+    )
+
+
+def _left(window: Window, said: str, total: str, takes_all: Column) -> Column:
+    """What a return says it takes, or for one that takes all: the total less what earlier ones took, never below 0."""
+    before = window.rowsBetween(Window.unboundedPreceding, -1)
+    taken = F.coalesce(F.sum(said).over(before), F.lit(0))
+    all_gone = F.coalesce(F.max(takes_all).over(before), F.lit(False))
+    rest = F.when(~all_gone, F.greatest(F.coalesce(F.col(total), F.lit(0)) - taken, F.lit(0))).otherwise(F.lit(0))
+    return F.when(takes_all, rest).otherwise(F.coalesce(F.col(said), F.lit(0)))
+
+
+def _net_lines(lines: DataFrame, returns: DataFrame) -> DataFrame:
+    """Lines with returned and net amounts: returns of a line go to it, those of the order fill its lines in turn."""
+    direct = (
+        returns.where("is_line")
+        .groupBy("order_id", "line_id")
+        .agg(F.sum("returned_amount").alias("line_amount"), F.sum("returned_quantity").alias("line_pieces"))
+    )
+    spread = returns.groupBy("order_id").agg(
+        F.sum(F.when(~F.col("is_line"), F.col("returned_amount"))).alias("order_amount"),
+        F.sum(F.when(~F.col("is_line"), F.col("returned_quantity"))).alias("order_pieces"),
+        F.max("arrival_date").alias("returns_arrived"),
+    )
+    same_line = Window.partitionBy("order_id", "line_id").orderBy("event_id")
+    numbered = lines.withColumn("_is_line_head", F.row_number().over(same_line) == 1)
+    joined = numbered.join(direct, ["order_id", "line_id"], "left").join(spread, "order_id", "left")
+    in_turn = Window.partitionBy("order_id").orderBy("line_id", "event_id")
+    amount = _filled(in_turn, "gross_amount", "line_amount", "order_amount")
+    pieces = _filled(in_turn, "quantity", "line_pieces", "order_pieces")
+    return joined.select(
+        *lines.columns,
+        "returns_arrived",
+        amount.cast(MONEY).alias("returned_amount"),
+        (F.col("gross_amount") - amount).cast(MONEY).alias("net_amount"),
+        pieces.cast(QUANTITY).alias("returned_quantity"),
+    )
+
+
+def _filled(in_turn: Window, size: str, direct: str, spread: str) -> Column:
+    """What a line gives back: its own returns, then its turn of the order's; the last line takes what is left over."""
+    own = F.when(F.col("_is_line_head"), F.coalesce(F.col(direct), F.lit(0))).otherwise(F.lit(0))
+    room = F.greatest(F.col(size) - own, F.lit(0))
+    before = F.coalesce(F.sum(room).over(in_turn.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0))
+    due = F.greatest(F.coalesce(F.col(spread), F.lit(0)) - before, F.lit(0))
+    is_last = F.lead("event_id").over(in_turn).isNull()
+    return own + F.when(is_last, due).otherwise(F.least(room, due))
