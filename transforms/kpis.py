@@ -254,9 +254,9 @@ def _cells(frames: Mapping[str, DataFrame], kpi_date: date, names: _Names) -> Da
 
 
 def _measured(frame: DataFrame, frame_name: str, kpi_date: date, names: _Names) -> DataFrame:
-    """The frame's rows as (customer_id, store_id, channel, own measures): null where a row is not in a measure."""
+    """The frame's rows: customer_id, its places and its own measures, which are null where a row is not in one."""
     dated = frame.withColumn("kpi_date", F.lit(kpi_date))
-    keys = ["customer_id"] if frame_name == "customers" else ["customer_id", "store_id", "channel"]
+    keys = ["customer_id", "segment"] if frame_name == "customers" else ["customer_id", "store_id", "channel"]
     mine = {what: name for what, name in names.items() if what[0].frame == frame_name}
     latest = F.lit(True) if frame_name == "customers" else F.col(_DATE[frame_name]) <= F.lit(kpi_date)
     return dated.where(latest).select(
@@ -279,10 +279,12 @@ def _placed(cells: DataFrame, customers: DataFrame, kpi_date: date, names: _Name
     """Cells once per grain: (grain, grain_value, customer_id, measures), the customers' own rows beside them."""
     grains = [grain for grain in GRAINS if any(grain in kpi.grains for kpi in rules.kpis.values())]
     segments = customers.select("customer_id", "segment")
-    measured = _measured(customers, "customers", kpi_date, names).join(segments, "customer_id")
     columns = list(names.values())
     located = _exploded(cells.join(segments, "customer_id", "left"), grains, columns)
-    everybody = _exploded(measured, [grain for grain in grains if grain not in _PLACED_GRAINS], columns)
+    their_grains = [grain for grain in grains if grain not in _PLACED_GRAINS]
+    if not their_grains:
+        return located
+    everybody = _exploded(_measured(customers, "customers", kpi_date, names), their_grains, columns)
     return located.unionByName(everybody, allowMissingColumns=True)
 
 

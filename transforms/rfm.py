@@ -138,7 +138,7 @@ def score_rfm(
     """
     measures = _measures(lines, returns, customers, as_of, rules)
     histogram = _histogram(measures)
-    thresholds = _thresholds(histogram, _cuts(histogram, as_of, rules, frozen), rules)
+    thresholds = _thresholds(_cuts(histogram, as_of, rules, frozen), rules)
     scores = _scores(measures, _scales(thresholds), rules)
     dated = [frame.withColumn("run_date", F.lit(as_of)) for frame in (scores, thresholds)]
     return dated[0].select(*gold.RFM_SCORES.column_names), dated[1].select(*gold.RFM_THRESHOLDS.column_names)
@@ -209,18 +209,19 @@ def _histogram(measures: DataFrame) -> DataFrame:
 
 
 def _cuts(histogram: DataFrame, as_of: date, rules: RfmRules, frozen: DataFrame | None) -> DataFrame:
-    """The cuts by the rules' method: scope, scope_value, dimension, cut, value."""
+    """The cuts by the rules' method: scope, scope_value, dimension, cut, value, customers_below, scored_customers."""
     if rules.method == "quantile":
         return _quantile_cuts(histogram, rules.bins)
     if rules.method == "mean":
-        return _mean_cuts(histogram)
+        return _counted(_mean_cuts(histogram), histogram)
     if rules.method == "fixed":
-        return _fixed_cuts(histogram, rules)
+        return _counted(_fixed_cuts(histogram, rules), histogram)
     if frozen is None:
         raise ValueError("method frozen needs the thresholds of its frozen_date")
     if rules.frozen_date is None or rules.frozen_date >= as_of:
         raise ValueError(f"frozen_date {rules.frozen_date} is not before {as_of}; thresholds may not know the future")
-    return frozen.where(F.col("run_date") == F.lit(rules.frozen_date)).select(*_GROUP, "dimension", "cut", "value")
+    named_run = frozen.where(F.col("run_date") == F.lit(rules.frozen_date))
+    return _counted(named_run.select(*_GROUP, "dimension", "cut", "value"), histogram)
 
 
 def _quantile_cuts(histogram: DataFrame, bins: int) -> DataFrame:
@@ -229,12 +230,17 @@ def _quantile_cuts(histogram: DataFrame, bins: int) -> DataFrame:
     Compared as whole numbers, customers so far × bins ≥ j × customers, so that no rounding moves a cut.
     """
     group = Window.partitionBy(*_GROUP, "dimension")
-    so_far = F.sum("customers").over(group.orderBy("value").rowsBetween(Window.unboundedPreceding, 0))
-    counted = histogram.withColumn("so_far", so_far).withColumn("total", F.sum("customers").over(group))
+    up_to_value = group.orderBy("value").rowsBetween(Window.unboundedPreceding, 0)
+    counted = histogram.select(
+        "*",
+        F.sum("customers").over(up_to_value).alias("customers_below"),
+        F.sum("customers").over(group).alias("scored_customers"),
+    )
     candidates = counted.withColumn("cut", F.explode(F.array(*[F.lit(j) for j in range(1, bins)])))
-    share = F.col("cut") * F.col("total")
-    is_first_to_reach = (F.col("so_far") * bins >= share) & ((F.col("so_far") - F.col("customers")) * bins < share)
-    return candidates.where(is_first_to_reach).select(*_GROUP, "dimension", "cut", "value")
+    share = F.col("cut") * F.col("scored_customers")
+    before = F.col("customers_below") - F.col("customers")
+    is_first_to_reach = (F.col("customers_below") * bins >= share) & (before * bins < share)
+    return candidates.where(is_first_to_reach).drop("customers")
 
 
 def _mean_cuts(histogram: DataFrame) -> DataFrame:
@@ -262,21 +268,20 @@ def _fixed_cuts(histogram: DataFrame, rules: RfmRules) -> DataFrame:
     return histogram.select(*_GROUP).distinct().select(*_GROUP, F.inline(F.array(*given)))
 
 
-def _thresholds(histogram: DataFrame, cuts: DataFrame, rules: RfmRules) -> DataFrame:
-    """Each cut with the scored customers up to it; a bin is degenerate when its two ends have equally many below.
-
-    Added for the next step: `scored_customers` of the scope value.
-    """
+def _counted(cuts: DataFrame, histogram: DataFrame) -> DataFrame:
+    """Cuts with the scored customers up to each and in all; cuts of a scope value without any are left out."""
     key = [*_GROUP, "dimension"]
     points = histogram.withColumnRenamed("value", "observed")
     below = F.when(F.col("observed") <= F.col("value"), F.col("customers")).otherwise(0)
     per_cut = cuts.join(points, key).groupBy(*key, "cut", "value")
-    counted = per_cut.agg(F.sum(below).alias("customers_below"), F.sum("customers").alias("scored_customers"))
-    before = F.lag("customers_below", 1, 0).over(Window.partitionBy(*key).orderBy("cut"))
-    return counted.select(
-        *counted.columns,
-        F.lit(rules.method).alias("method"),
-        (F.col("customers_below") == before).alias("is_degenerate"),
+    return per_cut.agg(F.sum(below).alias("customers_below"), F.sum("customers").alias("scored_customers"))
+
+
+def _thresholds(cuts: DataFrame, rules: RfmRules) -> DataFrame:
+    """Each cut with its method; a bin is degenerate when as many customers are below its end as below its start."""
+    before = F.lag("customers_below", 1, 0).over(Window.partitionBy(*_GROUP, "dimension").orderBy("cut"))
+    return cuts.select(
+        "*", F.lit(rules.method).alias("method"), (F.col("customers_below") == before).alias("is_degenerate")
     )
 
 

@@ -55,7 +55,9 @@ def line(customer: str, order: str, days_ago: int, net: Any, gross: Any = None, 
 def loose_return(customer: str, days_ago: int, amount: Any, **over: Any) -> Row:
     place = {"channel": "app", "store_id": "s1", "province": None, "category": "tea"}
     amount = Decimal(str(amount))
-    return Row(customer_id=customer, event_date=D - timedelta(days=days_ago), returned_amount=amount, **{**place, **over})
+    return Row(
+        customer_id=customer, event_date=D - timedelta(days=days_ago), returned_amount=amount, **{**place, **over}
+    )
 
 
 def run(
@@ -164,7 +166,7 @@ def test_scopes_count_lines_and_their_own_population(spark: SparkSession) -> Non
     assert {key[:2] for key in thresholds} == {key[:2] for key, row in scores.items() if row.frequency > 0}
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     # Each list is one store: its customers' (days ago of the last purchase, purchases, cents); few values, many ties.
     stores=st.lists(
@@ -173,8 +175,8 @@ def test_scopes_count_lines_and_their_own_population(spark: SparkSession) -> Non
             min_size=1,
             max_size=14,
         ),
-        min_size=4,
-        max_size=6,
+        min_size=8,
+        max_size=10,
     ),
     bins=st.integers(2, 6),
     method=st.sampled_from(["quantile", "quantile", "mean", "fixed"]),
