@@ -94,8 +94,14 @@ def test_dirt_appears_and_stays_rare(feeds: dict[str, list[Row]]) -> None:
         bad = [(spot.column, value) for spot in FEEDS[name].dirt for value in spot.values if value]
         damaged += sum(any(str(row[column]) == value for column, value in bad) for row in rows)
     assert 0 < damaged < 0.02 * sum(map(len, feeds.values()))
-    assert any(row.phone in ("13800138000", "00000000000") for row in feeds["store_pos"])
-    assert any(row.phone and not row.phone.isascii() for row in feeds["store_pos"])
+
+
+def test_phones_are_keyed_in_carelessly(feeds: dict[str, list[Row]]) -> None:
+    columns = {"store_pos": "phone", "ecommerce": "mobile", "crm": "mobile", "service": "tel", "finance": "phone"}
+    phones = {row[column] for name, column in columns.items() for row in feeds[name] if row[column]}
+    assert phones & {"13800138000", "00000000000"}
+    assert any(phone.startswith("+86 1") for phone in phones)
+    assert any(phone.isdigit() and not phone.isascii() for phone in phones)  # full-width digits
     assert any(row.member_no is None and row.phone is None for row in feeds["store_pos"])  # guests
 
 

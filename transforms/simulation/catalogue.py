@@ -41,7 +41,6 @@ QUESTIONS = (
     "请问什么时候到货？", "Can I change the delivery address?", "会员积分怎么用", "分期付款怎么申请；利率多少",
     "这款有现货吗", "优惠券用不了", "How do I get an invoice?",
 )  # fmt: skip
-STAR_TEXTS = (COMPLAINTS, COMPLAINTS, COMPLAINTS, PRAISE, PRAISE)
 
 
 def category_drawn(uniform: Column) -> Column:
