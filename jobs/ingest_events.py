@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import sealed, token_key
 from jobs.runtime.landing import LandingFile, Survey
+from jobs.runtime.tables import literal
 from transforms.contracts import ops, silver
 from transforms.contracts.bronze import bronze_table
 from transforms.identity.identifiers import identified
@@ -45,7 +46,7 @@ def run(ctx: JobContext) -> None:
     _write_refused(ctx, taken)
     rows = [row for part in taken for row in part.ledger]
     if rows:
-        ctx.tables.upsert(ops.LANDING_FILES, ctx.spark.createDataFrame(rows, ops.LANDING_FILES.schema).coalesce(1))
+        ctx.tables.upsert(ops.LANDING_FILES, ctx.small_frame(rows, ops.LANDING_FILES))
     ctx.facts["files"] = len({row[1] for row in rows})
     ctx.facts["rows read"] = sum(row[4] for row in rows)
     ctx.facts["rejected"] = sum(row[7] for row in rows)
@@ -73,11 +74,11 @@ def _write_bronze(ctx: JobContext, source: Source, survey: Survey, faulty: list[
     """Replace the rows of exactly these files, so that a rerun after a kill never takes a file twice."""
     table = bronze_table(source.name, source.columns, source.label)
     received = _received(ctx, source, survey)
-    slices: dict[str, Any] = {"_source_file": [file.relative for file in survey.good]}
-    if source.arrival_rule[0] != "event_date":
-        slices["_arrival_date"] = [file.arrival_date for file in survey.good]
+    names = ", ".join(literal(file.relative) for file in survey.good)
+    days = ", ".join(sorted({literal(file.arrival_date) for file in survey.good if file.arrival_date}))
+    slices = f"_source_file in ({names})" + (f" and _arrival_date in ({days})" if days else "")
     good = received.where("_unreadable is null").select(*table.column_names)
-    commit = ctx.tables.overwrite_where(table, good, **slices)
+    commit = ctx.tables.overwrite_where(table, good, slices)
     expected = sum(file.rows for file in survey.good)
     counts = None
     if commit.rows != expected or source.arrival_rule[0] == "event_date":
@@ -221,7 +222,9 @@ def _write_refused(ctx: JobContext, taken: Sequence[_Taken]) -> None:
     files = [name for part in taken if part.refused is not None for name in part.files]
     if frames:
         together = reduce(DataFrame.unionByName, frames).coalesce(1)
-        ctx.tables.overwrite_where(silver.REJECTED_RECORDS, together, step=["ingest-events"], source_file=files)
+        names = ", ".join(literal(name) for name in files)
+        slices = f"step = 'ingest-events' and source_file in ({names})"
+        ctx.tables.overwrite_where(silver.REJECTED_RECORDS, together, slices)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def run(ctx: JobContext) -> None:
         for name, version in sorted(versions.items())
     ]
     earlier = ctx.tables.read_or_empty(ops.PUBLICATIONS).withColumn("is_current", F.lit(False))
-    newest = ctx.spark.createDataFrame(rows, ops.PUBLICATIONS.schema)
+    newest = ctx.small_frame(rows, ops.PUBLICATIONS)
     ctx.tables.replace(ops.PUBLICATIONS, earlier.unionByName(newest).coalesce(1))
     ctx.tables.files.remove(scratch_root(ctx.tables.lake, ctx.run_date))
     ctx.facts["tables"] = len(rows)

@@ -10,7 +10,7 @@ from jobs.runtime.keys import token_key
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import name_customers
 from transforms.identity.components import connected_components
-from transforms.identity.identifiers import identified
+from transforms.identity.identifiers import identified_by_type
 from transforms.identity.links import identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
 
@@ -43,21 +43,10 @@ def _write_quality(ctx: JobContext, identities: DataFrame) -> None:
 def _truth(ctx: JobContext, path: str) -> DataFrame:
     """Which identifiers are one person, in stored form: (identifier_type, identifier, person_id)."""
     truth = ctx.spark.read.parquet(path)
-    stored = None
-    for kind in ctx.settings.identity.types:
-        found = identified(
-            F.col("raw_value"),
-            kind,
-            region=ctx.settings.identity.default_region,
-            key=token_key(ctx.env),
-            common_hash=ctx.settings.common_hash(kind.type),
-        )
-        part = truth.where(F.col("identifier_type") == kind.type).select(
-            "identifier_type", found["value"].alias("identifier"), "person_id"
-        )
-        stored = part if stored is None else stored.unionByName(part)
-    assert stored is not None
-    return stored.distinct()
+    rules, key = ctx.settings.identity, token_key(ctx.env)
+    hashes = {kind.type: ctx.settings.common_hash(kind.type) for kind in rules.types}
+    stored = identified_by_type(F.col("identifier_type"), F.col("raw_value"), rules, key, hashes)
+    return truth.select("identifier_type", stored.alias("identifier"), "person_id").distinct()
 
 
 if __name__ == "__main__":

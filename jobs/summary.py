@@ -14,7 +14,7 @@ from jobs.runtime.publications import Published, current
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.tables import Tables
-from transforms.contracts import gold, ops, silver
+from transforms.contracts import ops, silver
 
 
 def add_summary_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,22 +1,71 @@
-"""One local Spark session for all tests: small, without UI, in UTC."""
+"""One local Spark session for all tests, the very one that the jobs get, put back as it was after each test."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
+
+from jobs.runtime.session import _ALWAYS
+
+# Workers must run this very Python: another one has no pyarrow. Spark reads it when its first worker starts.
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+# A failing rule fails on every run, not on one in ten; its examples are made of many cases, one Spark job each.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("house")
+
+_SETTINGS = {
+    "spark.master": "local[2]",  # two tasks at once: enough to see that order does not matter
+    "spark.driver.memory": "3g",  # executors of a local master live in the driver
+    "spark.sql.shuffle.partitions": "2",  # tests hold a few rows; the default of 200 tasks costs seconds per shuffle
+    "spark.default.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",  # Delta reads its own log with 50 tasks otherwise
+    "spark.ui.enabled": "false",  # no port is taken, so that two test runs can stand side by side
+    "spark.ui.showConsoleProgress": "false",
+    # C1 only: the compiler that optimises for long runs costs more than it saves on plans that are run once.
+    # Generated methods are often beyond the size up to which Java compiles; interpreted, a wide row takes seconds.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods",
+    **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already
+}
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.driver.memory", "2g")
-        .config("spark.sql.shuffle.partitions", "2")  # tests hold a few rows; 200 partitions cost seconds
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .getOrCreate()
-    )
+def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    builder = SparkSession.builder.appName("tests")
+    for key, value in _SETTINGS.items():
+        builder = builder.config(key, value)
+    warehouse = tmp_path_factory.mktemp("warehouse")  # else a spark-warehouse folder appears in the repository
+    session = builder.config("spark.sql.warehouse.dir", str(warehouse)).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def spark(_session: SparkSession) -> SparkSession:
+    """The session; `jobs.runtime.session.build_session` returns it too, by getOrCreate."""
+    return _session
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_trace(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that used Spark: no cached frame, no temporary view, settings as they were."""
+    yield
+    if "spark" not in request.fixturenames:
+        return
+    session: SparkSession = request.getfixturevalue("spark")
+    session.catalog.clearCache()
+    for table in session.catalog.listTables():
+        if table.isTemporary:
+            session.catalog.dropTempView(table.name)
+    for key, value in _SETTINGS.items():
+        if session.conf.isModifiable(key) and session.conf.get(key) != value:
+            session.conf.set(key, value)  # a job puts its environment's settings on the session it is given

@@ -68,7 +68,8 @@ def build_customers(
 def _attributes(events: DataFrame, priorities: Mapping[str, int]) -> DataFrame:
     """Customer attributes as typed columns; grain customer_id.
 
-    Ties (same source priority and second) go to the smaller value, so that the result never depends on order.
+    The most trusted source's latest value wins; of consents the latest answer of any source, so that a withdrawal
+    always counts. Ties go to the smaller value (`false` before `true`), so that the result never depends on order.
     """
     priority = F.lit(1_000)
     for source, value in sorted(priorities.items()):
@@ -76,7 +77,8 @@ def _attributes(events: DataFrame, priorities: Mapping[str, int]) -> DataFrame:
     said = events.where("attributes is not null").select(
         "customer_id", F.explode("attributes").alias("name", "value"), "event_at", priority.alias("priority")
     )
-    rank = F.struct(F.col("priority"), -F.unix_micros("event_at"), F.col("value"))
+    trust = F.when(F.col("name").startswith("consent_"), F.lit(0)).otherwise(F.col("priority"))
+    rank = F.struct(trust, -F.unix_micros("event_at"), F.col("value"))
     golden = said.groupBy("customer_id").agg(
         *[
             F.min(F.when(F.col("name") == name, rank))["value"].alias(name)

@@ -58,10 +58,11 @@ def build_orders(lines: DataFrame) -> DataFrame:
         F.bool_or("is_purchase").alias("is_purchase"),
     )
     all_back = (F.col("returned_amount") > 0) & (F.col("net_amount") <= 0)
+    pieces_back = (F.col("returned_quantity") > 0) & (F.col("returned_quantity") >= F.col("quantity"))
     named = summed.select(
         "*",
         *[F.col("first")[name].alias(name) for name in _DIMENSIONS],
-        (all_back | (F.col("returned_quantity") >= F.col("quantity"))).alias("is_fully_returned"),
+        (all_back | pieces_back).alias("is_fully_returned"),
     )
     return named.select(*silver.ORDERS.column_names)
 
@@ -148,16 +149,21 @@ def _resolve_amounts(found: DataFrame) -> DataFrame:
     of_line = Window.partitionBy(group, F.when(F.col("is_line"), F.col("line_id"))).orderBy(*in_time)
     of_order = Window.partitionBy(group).orderBy(*in_time)
     takes_all = F.col("said_amount").isNull()
-    by_line = said.withColumn("_amount", _left(of_line, "said_amount", "line_gross", takes_all & F.col("is_line")))
-    by_line = by_line.withColumn("_quantity", _left(of_line, "said_quantity", "line_quantity", takes_all & F.col("is_line")))
     whole = takes_all & ~F.col("is_line")
+    order_gone = F.coalesce(F.max(whole).over(of_order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(False))
+    line_rest = takes_all & F.col("is_line")
+
+    def off_line(said_name: str, total: str) -> Column:  # nothing is left of a line once all of its order is gone
+        return F.when(line_rest & order_gone, F.lit(0)).otherwise(_left(of_line, said_name, total, line_rest))
+
+    by_line = said.withColumn("_amount", off_line("said_amount", "line_gross"))
+    by_line = by_line.withColumn("_quantity", off_line("said_quantity", "line_quantity"))
     resolved = by_line.withColumn("returned_amount", _left(of_order, "_amount", "order_gross", whole)).withColumn(
         "returned_quantity", _left(of_order, "_quantity", "order_quantity", whole)
     )
     upto = of_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    is_over = (F.sum("returned_amount").over(upto) >= F.col("order_gross")) | (
-        F.sum("returned_quantity").over(upto) >= F.col("order_quantity")
-    )
+    money_back = (F.sum("returned_amount").over(upto) >= F.col("order_gross")) & (F.col("order_gross") > 0)
+    is_over = money_back | (F.sum("returned_quantity").over(upto) >= F.col("order_quantity"))
     ended = resolved.withColumn("_is_over", F.coalesce(is_over, F.lit(False)))
     first_end = F.col("_is_over") & ~F.lag("_is_over", 1, False).over(of_order)
     return (

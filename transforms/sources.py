@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
-from functools import reduce
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import silver
@@ -57,7 +56,7 @@ class IdentifierColumn(_Model):
 class EventTime(_Model):
     """When it happened: a `column` or an `expression`, its `format` and its `timezone` (default: the settings').
 
-    `format` is `iso`, `epoch_seconds`, `epoch_millis` or a Spark date-time pattern.
+    `format` is `iso`, `epoch_seconds`, `epoch_millis`, `epoch_nanos` or a Spark date-time pattern.
     """
 
     column: str | None = None
@@ -216,6 +215,9 @@ def apply_records(
 ) -> DataFrame:
     """The events that each row makes and the reasons for which it is refused.
 
+    The mapping is put together as SQL text, as the YAML has it: some 40 records of 35 columns would cost ten
+    thousand calls into the JVM as Column objects (8 s a night), and cost three as text.
+
     Args:
         rows: bronze rows of `source` (its columns as text, lineage columns); key (_source_file, _row_number).
         timezone: the business timezone, which decides event_date.
@@ -227,32 +229,35 @@ def apply_records(
         a replay after a fix never counts half of it twice.
     """
     keyed = _with_content_key(rows, source)
-    names = [f"_record_{record.name}" for record in source.records]
-    for record, name in zip(source.records, names, strict=True):
-        keyed = keyed.withColumn(name, _event_of(record, source, timezone))
-    judged = [f"_judged_{record.name}" for record in source.records]
-    for record, name, verdict in zip(source.records, names, judged, strict=True):
-        keyed = keyed.withColumn(verdict, _verdict(record, source, name, first_arrival_date))
-    taken = F.filter(F.array(*[F.col(name) for name in names]), lambda event: event.isNotNull())
-    problems = _flatten([F.col(f"{name}.problems") for name in judged])
-    ignored = F.lit(source.ignore) if isinstance(source.ignore, bool) else F.coalesce(F.expr(source.ignore), F.lit(False))
-    nothing_took_it = F.size(taken) == 0
-    return keyed.select(
-        *rows.columns,
-        F.transform(taken, lambda event: event.dropFields("_bad")).alias("_events"),
-        F.when(nothing_took_it & ~ignored, F.array(F.lit("no_record"))).otherwise(problems).alias("_problems"),
-        _flatten([F.col(f"{name}.warnings") for name in judged]).alias("_warnings"),
-        (nothing_took_it & ignored).alias("_is_ignored"),
+    made = keyed.selectExpr("*", *[f"{_event_of(record, source, timezone)} as {_made(record)}" for record in source.records])
+    judged = made.selectExpr(
+        "*", *[f"{_verdict(record, source, first_arrival_date)} as {_judged(record)}" for record in source.records]
+    )
+    events = ", ".join(f"if({_made(r)} is null, null, {_made(r)}.event)" for r in source.records)
+    ignored = f"coalesce(({source.ignore}), false)" if isinstance(source.ignore, str) else str(source.ignore).lower()
+    taken = judged.selectExpr(
+        *[f"`{name}`" for name in rows.columns],
+        f"filter(array({events}), e -> e is not null) as _events",
+        f"{_joined([f'{_judged(r)}.problems' for r in source.records])} as _found",
+        f"{_joined([f'{_judged(r)}.warnings' for r in source.records])} as _warnings",
+        f"{ignored} as _may_be_ignored",
+    )
+    return taken.selectExpr(
+        *[f"`{name}`" for name in rows.columns],
+        "_events",
+        "if(size(_events) = 0 and not _may_be_ignored, array('no_record'), _found) as _problems",
+        "_warnings",
+        "size(_events) = 0 and _may_be_ignored as _is_ignored",
     )
 
 
 def row_arrival_date(source: Source, timezone: str) -> Column:
     """For `arrival_date: event_date`: the business date of the first record that takes the row; null if none does."""
-    candidates = []
-    for record in source.records:
-        when = F.expr(record.when) if record.when else F.lit(True)
-        candidates.append(F.when(when, _business_date(_event_at(record.event_at, timezone), timezone)))
-    return F.coalesce(*candidates)
+    dates = [
+        f"if({record.when or 'true'}, {_business_date(_event_at(record.event_at, timezone), timezone)}, null)"
+        for record in source.records
+    ]
+    return F.expr(f"coalesce({', '.join(dates)})")
 
 
 def _with_content_key(rows: DataFrame, source: Source) -> DataFrame:
@@ -262,147 +267,142 @@ def _with_content_key(rows: DataFrame, source: Source) -> DataFrame:
     shuffle of the new rows; sources that name their event_id do not pay it.
     """
     if all(isinstance(record.event_id, tuple) for record in source.records):
-        return rows.withColumn("_content", F.lit(None).cast("string")).withColumn("_occurrence", F.lit(0))
-    content = F.sha2(F.to_json(F.struct(*[F.col(f"`{name}`") for name in source.columns])), 256)
-    equal_rows = Window.partitionBy("_source_file", "_content").orderBy("_row_number")
-    return rows.withColumn("_content", content).withColumn("_occurrence", F.row_number().over(equal_rows))
+        return rows.selectExpr("*", "cast(null as string) as _content", "0 as _occurrence")
+    columns = ", ".join(f"`{name}`" for name in source.columns)
+    content = rows.selectExpr("*", f"sha2(to_json(struct({columns})), 256) as _content")
+    return content.selectExpr(
+        "*", "row_number() over (partition by _source_file, _content order by _row_number) as _occurrence"
+    )
 
 
-def _event_of(record: Record, source: Source, timezone: str) -> Column:
-    """The event struct that `record` makes of a row, or null where its `when` does not hold."""
+def _made(record: Record) -> str:
+    return f"_made_{record.name}"
+
+
+def _judged(record: Record) -> str:
+    return f"_judged_{record.name}"
+
+
+def _event_of(record: Record, source: Source, timezone: str) -> str:
+    """SQL of a struct (event, bad): what `record` makes of a row; null where its `when` does not hold."""
     event_at = _event_at(record.event_at, timezone)
-    values = {name: F.expr(expression) for name, expression in record.fields.items()}
-    order_id = _filled(values.pop("order_id")) if "order_id" in values else None
+    values = dict(record.fields)
+    order_id = values.pop("order_id", None)
+    prefix = _text(f"{record.order_source or source.name}:")
     columns = {
         "event_id": _event_id(record, source),
-        "source": F.lit(source.name),
-        "channel": F.lit(record.channel or source.channel),
-        "event_type": F.lit(record.event_type),
+        "source": _text(source.name),
+        "channel": _text(record.channel or source.channel),
+        "event_type": _text(record.event_type),
         "event_at": event_at,
         "event_date": _business_date(event_at, timezone),
-        "arrival_date": F.col("_arrival_date"),
-        "identifiers": _identifier_map(record),
-        "blocked_identifiers": _blocked_map(record),
-        "order_id": F.concat(F.lit(f"{record.order_source or source.name}:"), order_id) if order_id is not None else None,
-        "attributes": _text_map(record.attributes),
-        "props": _text_map(record.props),
-        "_source_file": F.col("_source_file"),
-        "_row_number": F.col("_row_number"),
+        "arrival_date": "_arrival_date",
+        "identifiers": _map_of({kind: _filled(f"`{spec.column}`") for kind, spec in record.identifiers.items()}),
+        "blocked_identifiers": _map_of({k: f"_blocked[{_text(s.column)}]" for k, s in record.identifiers.items()}),
+        "order_id": f"concat({prefix}, {_filled(order_id)})" if order_id else "null",
+        "attributes": _map_of({name: _filled(value) for name, value in record.attributes.items()}),
+        "props": _map_of({name: _filled(value) for name, value in record.props.items()}),
+        "_source_file": "_source_file",
+        "_row_number": "_row_number",
     }
     fields = []
     for column in silver.EVENTS.columns:
-        if column.name.startswith("lead_"):
-            continue
-        value = columns.get(column.name)
-        if value is None:
-            value = _typed(values[column.name], column.type) if column.name in values else F.lit(None)
-        fields.append(value.cast(column.type).alias(column.name))
+        if not column.name.startswith("lead_"):
+            value = columns.get(column.name, values.get(column.name, "null"))
+            cast = "try_cast" if column.name in values else "cast"
+            fields.append(f"'{column.name}', {cast}({value} as {column.type})")
     mistyped = [
-        F.when(_filled(text.cast("string")).isNotNull() & _typed(text, FIELD_TYPES[name]).isNull(), F.lit(f"bad_{name}"))
-        for name, text in values.items()
+        f"if({_filled(value)} is not null and try_cast({value} as {FIELD_TYPES[name]}) is null, 'bad_{name}', null)"
+        for name, value in values.items()
         if FIELD_TYPES[name] != "string"
     ]
-    bad = F.array_compact(F.array(*mistyped)) if mistyped else F.array().cast("array<string>")
-    when = F.expr(record.when) if record.when else F.lit(True)
-    return F.when(when, F.struct(*fields, bad.alias("_bad")))
+    struct = f"named_struct('event', named_struct({', '.join(fields)}), 'bad', {_present(mistyped)})"
+    return f"if({record.when}, {struct}, null)" if record.when else struct
 
 
-def _verdict(record: Record, source: Source, name: str, first_arrival_date: date | None) -> Column:
-    """Reasons to refuse and to warn, as a struct (problems, warnings), for the event in column `name`."""
-    event = F.col(name)
-    arrival = event["arrival_date"]
-    standing: list[Column] = [
-        F.when(event["event_at"].isNull(), F.lit("bad_event_at")),
-        F.when(event["event_id"].isNull(), F.lit("missing_event_id")),
+def _verdict(record: Record, source: Source, first_arrival_date: date | None) -> str:
+    """SQL of a struct (problems, warnings) for the event that `record` made; null where it made none."""
+    event = f"{_made(record)}.event"
+    standing = [
+        f"if({event}.event_at is null, 'bad_event_at', null)",
+        f"if({event}.event_id is null, 'missing_event_id', null)",
     ]
     if source.arrival_rule[0] != "event_date":
-        standing.append(F.when(F.datediff(event["event_date"], arrival) > 1, F.lit("future_event")))
+        standing.append(f"if(datediff({event}.event_date, _arrival_date) > 1, 'future_event', null)")
     if source.lateness_days is not None and source.arrival_rule[0] in ("folder", "from_path"):
-        is_late = F.datediff(arrival, event["event_date"]) > source.lateness_days
-        is_first = F.lit(first_arrival_date).cast("date") == arrival
-        standing.append(F.when(is_late & ~F.coalesce(is_first, F.lit(False)), F.lit("too_late")))
-    checks = {"reject": standing, "warn": []}
+        is_first = f"_arrival_date <=> date'{first_arrival_date}'" if first_arrival_date else "false"
+        late = f"datediff(_arrival_date, {event}.event_date) > {source.lateness_days}"
+        standing.append(f"if({late} and not {is_first}, 'too_late', null)")
+    checks: dict[str, list[str]] = {"reject": standing, "warn": []}
     for check in record.checks:
-        holds = F.coalesce(_check_column(check.expression, name), F.lit(False))
-        checks[check.severity].append(F.when(~holds, F.lit(check.name)))
-    problems = F.concat(F.array_compact(F.array(*checks["reject"])), event["_bad"])
-    warnings = F.array_compact(F.array(*checks["warn"])) if checks["warn"] else F.array().cast("array<string>")
-    return F.when(event.isNotNull(), F.struct(problems.alias("problems"), warnings.alias("warnings")))
+        # In YAML the mapped event is called `event`; a check that is null does not hold.
+        holds = re.sub(r"\bevent\.", f"{event}.", check.expression)
+        checks[check.severity].append(f"if(coalesce(({holds}), false), null, {_text(check.name)})")
+    problems = f"concat({_present(checks['reject'])}, {_made(record)}.bad)"
+    struct = f"named_struct('problems', {problems}, 'warnings', {_present(checks['warn'])})"
+    return f"if({_made(record)} is null, null, {struct})"
 
 
-def _check_column(expression: str, event_column: str) -> Column:
-    """The check as a Column; in YAML the mapped event is called `event`."""
-    return F.expr(re.sub(r"\bevent\.", f"{event_column}.", expression))
-
-
-def _event_at(time: EventTime, timezone: str) -> Column:
-    raw = F.col(f"`{time.column}`") if time.column else F.expr(time.expression or "")
-    text = F.trim(raw.cast("string"))
+def _event_at(time: EventTime, timezone: str) -> str:
+    raw = f"`{time.column}`" if time.column else f"({time.expression})"
+    text = f"trim(cast({raw} as string))"
     if time.format == "epoch_seconds":
-        return F.timestamp_seconds(text.try_cast("bigint"))
+        return f"timestamp_seconds(try_cast({text} as bigint))"
     if time.format == "epoch_millis":
-        return F.timestamp_millis(text.try_cast("bigint"))
-    zone = time.timezone or timezone
+        return f"timestamp_millis(try_cast({text} as bigint))"
+    if time.format == "epoch_nanos":  # timestamps hold microseconds: what is finer is cut off
+        return f"timestamp_micros(try_cast({text} as bigint) div 1000)"
+    zone = _text(time.timezone or timezone)
     if time.format == "iso":
-        has_zone = text.rlike(r"(Z|[+-]\d{2}:?\d{2})$") & text.contains(":")
-        parsed = text.try_cast("timestamp")
-        return F.when(has_zone, parsed).otherwise(F.to_utc_timestamp(parsed, zone))
-    parsed = F.try_to_timestamp(text, F.lit(time.format))
+        parsed = f"try_cast({text} as timestamp)"
+        has_zone = f"({text} rlike '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$' and contains({text}, ':'))"
+        return f"if({has_zone}, {parsed}, to_utc_timestamp({parsed}, {zone}))"
+    parsed = f"try_to_timestamp({text}, {_text(time.format)})"
     zoned = any(mark in re.sub(r"'[^']*'", "", time.format) for mark in "XxZVzO")
-    return parsed if zoned else F.to_utc_timestamp(parsed, zone)
+    return parsed if zoned else f"to_utc_timestamp({parsed}, {zone})"
 
 
-def _business_date(event_at: Column, timezone: str) -> Column:
-    return F.to_date(F.from_utc_timestamp(event_at, timezone))
+def _business_date(event_at: str, timezone: str) -> str:
+    return f"to_date(from_utc_timestamp({event_at}, {_text(timezone)}))"
 
 
-def _event_id(record: Record, source: Source) -> Column:
+def _event_id(record: Record, source: Source) -> str:
     """128 bits of SHA-256 over source, record and key, as hex; null when every key column is empty."""
     if record.event_id == "row":
-        key = [F.col("_content"), F.col("_occurrence").cast("string")]
+        key = ["_content", "cast(_occurrence as string)"]
     elif record.event_id == "row_hash":
-        key = [F.col("_content")]
+        key = ["_content"]
     else:
-        key = [F.col(f"`{name}`") for name in record.event_id]
-    parts = [F.lit(source.name), F.lit(record.name), *[F.coalesce(part, F.lit("\u0000")) for part in key]]
-    digest = F.substring(F.sha2(F.concat_ws("\u001f", *parts), 256), 1, 32)
-    has_key = reduce(lambda left, right: left | right, [_filled(part).isNotNull() for part in key])
-    return F.when(has_key, digest)
+        key = [f"`{name}`" for name in record.event_id]
+    # Unit separator between parts and NUL for a missing one, so that ('a', null) and ('', 'a') stay apart.
+    parts = [_text(source.name), _text(record.name), *[f"coalesce({part}, '\\u0000')" for part in key]]
+    has_key = " or ".join(f"{_filled(part)} is not null" for part in key)
+    return f"if({has_key}, substring(sha2(concat_ws('\\u001f', {', '.join(parts)}), 256), 1, 32), null)"
 
 
-def _identifier_map(record: Record) -> Column:
-    present = {kind: _filled(F.col(f"`{spec.column}`")) for kind, spec in record.identifiers.items()}
-    return _map_of(present)
-
-
-def _blocked_map(record: Record) -> Column:
-    rules = {kind: F.col("_blocked")[spec.column] for kind, spec in record.identifiers.items()}
-    return _map_of(rules)
-
-
-def _text_map(expressions: dict[str, str]) -> Column:
-    return _map_of({name: _filled(F.expr(expression).cast("string")) for name, expression in expressions.items()})
-
-
-def _map_of(values: dict[str, Column]) -> Column:
-    """A map of the non-null values, keys in alphabetical order so that equal events are equal bytes."""
+def _map_of(values: dict[str, str]) -> str:
+    """SQL of a map of the non-null values, keys in alphabetical order so that equal events are equal bytes."""
     if not values:
-        return F.lit(None).cast("map<string,string>")
-    entries = [F.struct(F.lit(name).alias("key"), values[name].alias("value")) for name in sorted(values)]
-    present = F.filter(F.array(*entries), lambda entry: entry["value"].isNotNull())
-    return F.when(F.size(present) > 0, F.map_from_entries(present))
+        return "null"
+    entries = ", ".join(f"struct({_text(name)} as key, {values[name]} as value)" for name in sorted(values))
+    filled = f"map_from_entries(filter(array({entries}), e -> e.value is not null))"
+    return f"if({' or '.join(f'{value} is not null' for value in values.values())}, {filled}, null)"
 
 
-def _filled(text: Column) -> Column:
+def _filled(text: str) -> str:
     """The trimmed text, or null where nothing is left."""
-    trimmed = F.trim(text)
-    return F.when(trimmed != "", trimmed)
+    return f"nullif(trim(cast({text} as string)), '')"
 
 
-def _typed(value: Column, kind: str) -> Column:
-    return value if kind == "string" else value.try_cast(kind)
+def _present(candidates: Sequence[str]) -> str:
+    return f"array_compact(array({', '.join(candidates)}))" if candidates else "cast(array() as array<string>)"
 
 
-def _flatten(arrays: Sequence[Column]) -> Column:
-    empty = F.array().cast("array<string>")
-    return F.array_distinct(F.flatten(F.array(*[F.coalesce(array, empty) for array in arrays])))
+def _joined(arrays: Sequence[str]) -> str:
+    """The distinct items of arrays of which some are null."""
+    return f"array_distinct(flatten(filter(array({', '.join(arrays)}), a -> a is not null)))"
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -15,7 +15,7 @@ def write_catalogue(ctx: JobContext, table: Table, rows: Sequence[tuple[Any, ...
         known = {tuple(_plain(value) for value in row) for row in ctx.tables.read(table).collect()}
         if known == {tuple(_plain(value) for value in row) for row in rows}:
             return
-    ctx.tables.replace(table, ctx.spark.createDataFrame(list(rows), table.schema).coalesce(1))
+    ctx.tables.replace(table, ctx.small_frame(list(rows), table))
 
 
 def _plain(value: Any) -> Any:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.runtime.landing import Landing
 from jobs.runtime.progress import Progress
@@ -23,6 +26,7 @@ from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
+_INTERPRETED_ROWS = 50_000
 
 
 class AuditRefused(RuntimeError):
@@ -69,6 +73,34 @@ class JobContext:
     def owned(self, table: Table) -> DataFrame:
         """A silver table with `customer_id` of its lead identifier; null for guests."""
         return with_owner(self.tables.read(table), self.tables.read(silver.IDENTITIES))
+
+    def small_frame(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]], table: Table) -> DataFrame:
+        """Rows made on the driver (as many as files, tables or checks) as one partition of the table's schema."""
+        names = table.column_names
+        columns = zip(*[[row[n] for n in names] if isinstance(row, Mapping) else row for row in rows], strict=True)
+        kinds = to_arrow_schema(table.schema, timezone="UTC")
+        arrays = [pa.array(list(values), field.type) for values, field in zip(columns, kinds, strict=True)]
+        if not rows:
+            arrays = [pa.array([], field.type) for field in kinds]
+        return self.spark.createDataFrame(pa.Table.from_arrays(arrays, schema=kinds), table.schema).coalesce(1)
+
+    @contextmanager
+    def interpreted(self, rows: int) -> Iterator[None]:
+        """Plans of this block are interpreted instead of compiled when they see few rows.
+
+        The mapping of forty records compiles to Java for 10 to 20 s, whatever the rows; interpreting costs some
+        0.1 ms a row, so the two meet at about 100,000 rows.
+        """
+        settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+        before = {key: self.spark.conf.get(key) for key in settings}
+        if rows <= _INTERPRETED_ROWS:
+            for key, value in settings.items():
+                self.spark.conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                self.spark.conf.set(key, str(value))
 
     def now(self) -> datetime:
         """The wall clock, UTC, without zone as Spark takes it; only ops tables see it."""

@@ -25,8 +25,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._rows and (error is None or isinstance(error, Exception)):
-            frame = self._ctx.spark.createDataFrame(self._rows, ops.JOB_RUNS.schema)
-            self._ctx.tables.append(ops.JOB_RUNS, frame.coalesce(1))
+            frame = self._ctx.small_frame(self._rows, ops.JOB_RUNS)
+            self._ctx.tables.append(ops.JOB_RUNS, frame)
 
     def step(self, name: str, job: Job, number: int, total: int) -> None:
         """Run one step and note how it went."""
@@ -48,7 +48,7 @@ class RunLog:
 
     def _keep(self, name: str, status: str, started: datetime, seconds: float, message: str) -> None:
         ctx = self._ctx
-        written = {table: str(commit.version) for table, commit in sorted(ctx.tables.written.items())}
+        written = [(table, str(commit.version)) for table, commit in sorted(ctx.tables.written.items())]
         rows_out = sum(commit.rows for commit in ctx.tables.written.values())
         facts = ctx.facts
         self._rows.append(

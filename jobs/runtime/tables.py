@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -14,8 +13,6 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
 from transforms.contracts import Table, conform
-
-_SMALL_ROWS_PER_FILE = 2_000_000
 
 
 class MissingTable(RuntimeError):
@@ -81,7 +78,9 @@ class Tables:
             name = table if isinstance(table, str) else table.full_name
             raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
         reader = self.spark.read.format("delta")
-        return (reader.option("versionAsOf", version) if version is not None else reader).load(path)
+        newest = int(self._log_names(path)[-1].split(".")[0])
+        # An older version is put together from the log again (0.3 s), the newest is cached.
+        return (reader if version in (None, newest) else reader.option("versionAsOf", version)).load(path)
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""
@@ -125,12 +124,11 @@ class Tables:
 
     def overwrite_slice(self, table: Table, frame: DataFrame, **equals: Any) -> Commit:
         """Replace the rows in which every named column equals its value; rows outside are refused."""
-        return self._write(table, frame, "overwrite", " and ".join(f"`{k}` = {_literal(v)}" for k, v in equals.items()))
+        return self.overwrite_where(table, frame, " and ".join(f"`{k}` = {literal(v)}" for k, v in equals.items()))
 
-    def overwrite_where(self, table: Table, frame: DataFrame, **among: Iterable[Any]) -> Commit:
-        """Replace the rows in which every named column is one of its values; rows outside are refused."""
-        parts = [f"`{name}` in ({', '.join(sorted(map(_literal, set(values))))})" for name, values in among.items()]
-        return self._write(table, frame, "overwrite", " and ".join(parts))
+    def overwrite_where(self, table: Table, frame: DataFrame, predicate: str) -> Commit:
+        """Replace the rows for which the SQL predicate holds; rows outside are refused."""
+        return self._write(table, frame, "overwrite", predicate)
 
     def upsert(self, table: Table, frame: DataFrame) -> Commit:
         """Replace the rows of a small table that have the frame's keys, and add the others, in one commit."""
@@ -187,7 +185,8 @@ def _properties(table: Table) -> dict[str, str]:
     }
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value as Spark SQL writes it."""
     if value is None:
         return "null"
     if isinstance(value, date):

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import phonenumbers
@@ -25,6 +25,7 @@ NULL_LIKES = frozenset(
 )
 _CHINESE_MOBILE = re.compile(r"^(?:\+86|0086|86)?(1[3-9]\d{9})$")
 _SEPARATORS = re.compile(r"[\s\-().·]+")
+_HASH_DIGITS = {"md5": 32, "sha256": 64}
 
 
 class _Model(BaseModel):
@@ -128,6 +129,25 @@ def identified(
     return identify(value)
 
 
+def identified_by_type(
+    kind: Column, value: Column, rules: IdentityRules, key: bytes, common_hashes: Mapping[str, str | None]
+) -> Column:
+    """The normal form or token of raw values whose type stands beside them; null for a type that is not declared."""
+    from pyspark.sql.functions import arrow_udf
+
+    converters = {
+        declared.type: converter(declared, rules.default_region, key, common_hashes.get(declared.type))
+        for declared in rules.types
+    }
+
+    @arrow_udf("string")
+    def identify(kinds: pa.Array, values: pa.Array) -> pa.Array:
+        pairs = zip(kinds.to_pylist(), values.to_pylist(), strict=True)
+        return pa.array([converters[k](raw)[0] if k in converters else None for k, raw in pairs], pa.string())
+
+    return identify(kind, value)
+
+
 def converter(
     kind: IdentifierType,
     region: str,
@@ -139,19 +159,20 @@ def converter(
     """The same as a plain function from raw text to (normal form or token, blocking rule)."""
     blocked = {_clean(value, kind) for value in kind.blocked}
     patterns = [re.compile(pattern) for pattern in kind.blocked_patterns]
+    bad_hashes = _bad_hashes(kind, region, delivered_hash) if delivered_hash else {}
 
     def convert(raw: str | None) -> tuple[str | None, str | None]:
         if raw is None or not raw.strip():
             return None, None
         if delivered_hash:
-            normal, rule = raw.strip().lower(), None
-            if not re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{64}", normal):
-                rule = "not_a_hash"
+            normal = raw.strip().lower()
+            is_hash = re.fullmatch(rf"[0-9a-f]{{{_HASH_DIGITS[delivered_hash]}}}", normal)
+            rule = bad_hashes.get(normal) if is_hash else "not_a_hash"
         else:
             normal, rule = normalised(raw, kind, region)
             rule = _static_rule(normal, kind, blocked, patterns) or rule
             if common_hash:
-                normal = hashlib.new(common_hash, normal.encode()).hexdigest()
+                normal = _hashed(normal, common_hash)
         if app_id:
             normal = f"{app_id}:{normal}"
         return (token(key, kind.type, normal) if kind.personal else normal), rule
@@ -172,6 +193,17 @@ def normalised(raw: str, kind: IdentifierType, region: str) -> tuple[str, str | 
 def token(key: bytes, identifier_type: str, normal: str) -> str:
     """`hex(HMAC_SHA256(key, type + ":" + normal form))`."""
     return hmac.new(key, f"{identifier_type}:{normal}".encode(), hashlib.sha256).hexdigest()
+
+
+def _hashed(text: str, algorithm: str) -> str:
+    return hashlib.new(algorithm, text.encode()).hexdigest()
+
+
+def _bad_hashes(kind: IdentifierType, region: str, algorithm: str) -> dict[str, str]:
+    """Hash of each value that may not link to the rule it breaks: a value that arrives hashed cannot be looked into."""
+    nothing = {_hashed(text, algorithm): "null_like" for text in ("", *NULL_LIKES)}
+    listed = {_hashed(normalised(text, kind, region)[0], algorithm): "blocked_value" for text in kind.blocked}
+    return {**nothing, **listed}
 
 
 def _clean(raw: str, kind: IdentifierType) -> str:
@@ -206,7 +238,7 @@ def _static_rule(
     bare = normal.removeprefix("+86") if kind.kind == "phone" else normal
     if bare in blocked or normal in blocked:
         return "blocked_value"
-    if normal.lower() in NULL_LIKES:
+    if not normal or normal.lower() in NULL_LIKES:  # separators alone, or nothing left by `strip`
         return "null_like"
     if any(pattern.search(bare) for pattern in patterns):
         return "blocked_pattern"

@@ -19,7 +19,7 @@ def identifiers_seen(events: DataFrame, linking_types: Sequence[str]) -> DataFra
         "blocked_identifiers",
         "arrival_date",
         "event_date",
-        F.concat_ws(":", "lead_identifier_type", "lead_identifier").alias("lead"),
+        F.concat("lead_identifier_type", F.lit(":"), "lead_identifier").alias("lead"),  # null for guests
     )
     rule = F.col("blocked_identifiers")[F.col("identifier_type")]
     shared = F.when(~F.col("identifier_type").isin(*linking_types), F.lit("shared"))

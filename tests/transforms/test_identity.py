@@ -1,0 +1,298 @@
+"""Who is who: links, components, the anchors that name customers, and quality against a known truth."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, Row, SparkSession
+
+from tests.builders import DAY, at, days_before, event, frame, identity
+from transforms.contracts import conform, silver
+from transforms.identity.anchors import name_customers, with_owner
+from transforms.identity.components import connected_components
+from transforms.identity.identifiers import IdentifierType, IdentityRules
+from transforms.identity.links import identifiers_seen, link_identifiers
+from transforms.identity.quality import against_truth, component_sizes
+
+RULES = IdentityRules(
+    types=(
+        IdentifierType(type="member", label="会员", anchor=True),
+        IdentifierType(type="phone", label="手机", anchor=True),
+        IdentifierType(type="device", label="设备"),
+        IdentifierType(type="cookie", label="浏览器"),
+        IdentifierType(type="store_tablet", label="平板", shared=True),
+    )
+)
+Node = tuple[str, str]
+
+
+def seen_together(number: int, day: date = DAY, blocked: dict[str, str] | None = None, **held: str) -> dict[str, Any]:
+    """An event that carries these identifiers."""
+    return event(f"e{number}", "visit", event_date=day, identifiers=held, blocked_identifiers=blocked, source="app")
+
+
+def resolved(spark: SparkSession, rows: Iterable[dict[str, Any]]) -> DataFrame:
+    """silver.identities of the events, as resolve-identities makes it."""
+    events = frame(spark, silver.EVENTS, rows)
+    links = link_identifiers(events, RULES.linking)
+    return conform(
+        name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES), silver.IDENTITIES
+    )
+
+
+def owners(identities: DataFrame) -> dict[Node, str | None]:
+    return {(row.identifier_type, row.identifier): row.customer_id for row in identities.collect()}
+
+
+def named_after(kind: str, value: str) -> str:
+    """The id of a customer whose anchor is this identifier, by the formula of DESIGN 5.2."""
+    return "C" + hashlib.sha256(f"{kind}:{value}".encode()).hexdigest()[:32]
+
+
+# -- links --------------------------------------------------------------------------------------------------------------
+
+
+def test_lead_is_linked_to_every_other_usable_identifier(spark: SparkSession) -> None:
+    rows = [
+        seen_together(1, member="m", phone="p", device="d"),
+        seen_together(2, days_before(3), member="m", phone="p"),  # seen before: the same link, older
+        {**seen_together(3, phone="p", device="d"), "source": "web"},  # led by the phone: a link of its own
+        seen_together(4, member="m", cookie="c", blocked={"cookie": "null_like"}),  # blocked links nothing
+        seen_together(5, member="m", store_tablet="t"),  # nor does a shared one
+        seen_together(6, cookie="c2"),  # nothing to link to
+        seen_together(7),  # a guest
+    ]
+    links = conform(link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking), silver.IDENTITY_LINKS)
+    found = {(row.type_a, row.type_b): row for row in links.collect()}
+    assert set(found) == {("member", "phone"), ("member", "device"), ("phone", "device")}
+    told = found["member", "phone"]
+    assert (told.value_a, told.value_b, told.event_count, told.sources) == ("m", "p", 2, ["app"])
+    assert (told.first_arrival_date, told.last_seen_at) == (days_before(3), at(DAY).replace(tzinfo=None))
+    assert found["phone", "device"].sources == ["web"]
+
+
+def test_every_identifier_is_seen_with_the_rule_that_blocks_it(spark: SparkSession) -> None:
+    bad = {"phone": "blocked_value"}
+    rows = [
+        seen_together(1, days_before(2), bad, phone="p", member="m1"),
+        seen_together(2, DAY, bad, phone="p", member="m2"),
+        seen_together(3, DAY, bad, phone="p", member="m2"),
+        seen_together(4, DAY, bad, phone="p"),  # a guest holds nothing: two holders, not three
+        seen_together(5, store_tablet="t", member="m1"),
+    ]
+    seen = identifiers_seen(frame(spark, silver.EVENTS, rows), RULES.linking)
+    found = {(row.identifier_type, row.identifier): tuple(row)[2:] for row in seen.collect()}
+    assert found == {  # rule, first arrival, last seen, events, holders (counted for blocked values only)
+        ("phone", "p"): ("blocked_value", days_before(2), DAY, 4, 2),
+        ("store_tablet", "t"): ("shared", DAY, DAY, 1, 1),
+        ("member", "m1"): (None, days_before(2), DAY, 2, 0),
+        ("member", "m2"): (None, DAY, DAY, 2, 0),
+    }
+
+
+# -- components ---------------------------------------------------------------------------------------------------------
+
+
+def groups(pairs: Iterable[tuple[Any, Any]]) -> set[frozenset[Any]]:
+    """Components by union-find, the plainest there is."""
+    root: dict[Any, Any] = {}
+
+    def find(node: Any) -> Any:
+        root.setdefault(node, node)
+        while root[node] != node:
+            node = root[node]
+        return node
+
+    for one, other in pairs:
+        root[find(one)] = find(other)
+    members: dict[Any, set[Any]] = {}
+    for node in list(root):
+        members.setdefault(find(node), set()).add(node)
+    return {frozenset(group) for group in members.values()}
+
+
+def linked(spark: SparkSession, pairs: Iterable[tuple[Node, Node]]) -> DataFrame:
+    rows = [{"type_a": a[0], "value_a": a[1], "type_b": b[0], "value_b": b[1]} for a, b in pairs]
+    return frame(spark, silver.IDENTITY_LINKS, rows)
+
+
+NODES = st.tuples(st.sampled_from(["member", "phone", "device"]), st.integers(0, 6).map(str))
+GRAPHS = st.lists(st.lists(st.tuples(NODES, NODES), min_size=1, max_size=10), min_size=25, max_size=25)
+
+
+@given(GRAPHS)
+@settings(max_examples=2)
+def test_components_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
+    """Twenty-five graphs in one job: values carry their graph's number, and colons, which values may hold."""
+    edges = [
+        ((a_type, f"g{n}:{a}"), (b_type, f"g{n}:{b}"))
+        for n, graph in enumerate(graphs)
+        for (a_type, a), (b_type, b) in graph
+    ]
+    found: dict[int, set[Node]] = {}
+    for row in connected_components(linked(spark, edges)).collect():
+        found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
+    assert {frozenset(group) for group in found.values()} == groups(edges)
+
+
+def test_a_long_chain_is_one_component(spark: SparkSession) -> None:
+    chain = [(("device", str(n)), ("device", str(n + 1))) for n in range(3_000)]  # no scheme by rounds would end soon
+    assert {row.component for row in connected_components(linked(spark, chain)).collect()} == {0}
+
+
+def test_without_links_there_are_no_components(spark: SparkSession) -> None:
+    assert connected_components(linked(spark, [])).collect() == []
+
+
+# -- anchors ------------------------------------------------------------------------------------------------------------
+
+OLD, NEW = days_before(100), days_before(1)
+
+# What happened, then which anchor names whom. Each case lives in values of its own.
+STORIES: dict[str, tuple[list[dict[str, Any]], dict[Node, Node | None]]] = {
+    "the older anchor names the customer": (
+        [seen_together(1, OLD, phone="1p"), seen_together(2, NEW, phone="1p", member="1m")],
+        {("phone", "1p"): ("phone", "1p"), ("member", "1m"): ("phone", "1p")},
+    ),
+    "of anchors that came together the stronger": (
+        [seen_together(3, NEW, phone="2p", member="2m")],
+        {("phone", "2p"): ("member", "2m"), ("member", "2m"): ("member", "2m")},
+    ),
+    "of anchors of one type and day the lesser value": (
+        [seen_together(4, NEW, member="3m", phone="3b"), seen_together(5, NEW, member="3a", phone="3b")],
+        {("member", "3m"): ("member", "3a"), ("member", "3a"): ("member", "3a"), ("phone", "3b"): ("member", "3a")},
+    ),
+    "a merge keeps the older customer's id": (
+        [
+            seen_together(6, OLD, member="4old", device="4d"),
+            seen_together(7, days_before(50), member="4new", device="4e"),
+            seen_together(8, NEW, member="4new", device="4d"),
+        ],
+        {
+            ("member", "4old"): ("member", "4old"),
+            ("member", "4new"): ("member", "4old"),
+            ("device", "4d"): ("member", "4old"),
+            ("device", "4e"): ("member", "4old"),
+        },
+    ),
+    "an anonymous visitor is named by the cookie": (
+        [seen_together(9, OLD, cookie="5c")],
+        {("cookie", "5c"): ("cookie", "5c")},
+    ),
+    "and once identified by the member, however new": (
+        [seen_together(10, OLD, cookie="6c"), seen_together(11, NEW, cookie="6c", member="6m")],
+        {("cookie", "6c"): ("member", "6m"), ("member", "6m"): ("member", "6m")},
+    ),
+    "blocked and shared ones have no customer": (
+        [
+            seen_together(12, OLD, {"phone": "blocked_value"}, phone="7p", member="7m"),
+            seen_together(13, OLD, {"phone": "blocked_value"}, phone="7p", member="7n"),
+            seen_together(14, OLD, store_tablet="7t", member="7n"),
+        ],
+        {
+            ("phone", "7p"): None,
+            ("store_tablet", "7t"): None,
+            ("member", "7m"): ("member", "7m"),
+            ("member", "7n"): ("member", "7n"),
+        },
+    ),
+}
+ROWS = [row for rows, _ in STORIES.values() for row in rows]
+
+
+def test_anchors_name_customers(spark: SparkSession) -> None:
+    identities = resolved(spark, ROWS).collect()
+    found = {(row.identifier_type, row.identifier): row for row in identities}
+    for story, (_, expected) in STORIES.items():
+        ids = {node: found[node].customer_id for node in expected}
+        assert ids == {node: anchor and named_after(*anchor) for node, anchor in expected.items()}, story
+    assert len(found) == len(identities) == sum(len(expected) for _, expected in STORIES.values())  # none lost or twice
+    status = {node: row.status for node, row in found.items()}
+    assert (status["phone", "7p"], status["store_tablet", "7t"]) == ("blocked", "blocked")
+    assert (status["cookie", "5c"], status["cookie", "6c"]) == ("alone", "linked")
+    assert (found["phone", "1p"].first_arrival_date, found["phone", "1p"].last_seen_date) == (OLD, NEW)
+
+
+def test_order_and_partitions_of_events_change_nothing(spark: SparkSession) -> None:
+    shuffled = list(ROWS)
+    random.Random(7).shuffle(shuffled)
+    expected = owners(resolved(spark, ROWS))
+    events = frame(spark, silver.EVENTS, shuffled).repartition(5)
+    links = link_identifiers(events, RULES.linking).repartition(3, "value_b")
+    assert owners(name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES)) == expected
+
+
+def test_a_split_leaves_the_id_with_the_anchor(spark: SparkSession) -> None:
+    """The event that joined two persons turns out wrong: the part with the older anchor keeps the id."""
+    apart = [seen_together(1, OLD, member="a", device="x"), seen_together(2, NEW, member="b", device="y")]
+    joined = owners(resolved(spark, [*apart, seen_together(3, NEW, member="b", device="x")]))
+    assert set(joined.values()) == {named_after("member", "a")}
+    split = owners(resolved(spark, apart))
+    assert split["member", "a"] == split["device", "x"] == named_after("member", "a")
+    assert split["member", "b"] == split["device", "y"] == named_after("member", "b")
+
+
+def test_owner_is_that_of_the_lead(spark: SparkSession) -> None:
+    identities = frame(spark, silver.IDENTITIES, [identity("member", "m", "C1"), identity("phone", "p", None)])
+    rows = [
+        event("owned", identifiers={"member": "m", "phone": "p"}),
+        event("blocked", identifiers={"phone": "p"}),  # led by a value that lost its owner
+        event("guest", identifiers=None),
+    ]
+    owned = with_owner(frame(spark, silver.EVENTS, rows), identities).collect()
+    assert {row.event_id: row.customer_id for row in owned} == {"owned": "C1", "blocked": None, "guest": None}
+
+
+# -- quality ------------------------------------------------------------------------------------------------------------
+
+
+def metrics(rows: Iterable[Row]) -> dict[str, float]:
+    return {row.metric: row.value for row in rows}
+
+
+def test_quality_against_truth(spark: SparkSession) -> None:
+    """Person 1 is found whole, person 2 in two parts, one of them with a stranger; person 3 left no evidence."""
+    found = [
+        *[identity("device", value, "C1") for value in ("a", "b", "c")],
+        *[identity("device", value, "C2") for value in ("d", "e", "x")],  # x is person 4's
+        identity("device", "f", "C3"),
+        *[identity("device", value, f"C{value}", status="alone") for value in ("g", "h")],
+        identity("phone", "blocked", None),  # no customer: not judged
+        identity("device", "unheard", "C1"),  # the truth does not know it
+    ]
+    persons = {"1": "abc", "2": "def", "3": "gh", "4": "x"}
+    truth = [("device", value, person) for person, values in persons.items() for value in values]
+    truth.append(("phone", "blocked", "1"))
+    told = spark.createDataFrame(truth, "identifier_type string, identifier string, person_id string")
+    quality = metrics(against_truth(frame(spark, silver.IDENTITIES, found), told).collect())
+    found_pairs = 3 + 3  # C1: ab ac bc; C2: de dx ex
+    right_pairs = 3 + 1  # C1 whole; of C2 only de
+    real_pairs = 3 + 3 + 1  # person 1, person 2, person 3
+    assert quality == {
+        "pairwise_precision": pytest.approx(right_pairs / found_pairs, abs=1e-6),
+        "pairwise_recall": pytest.approx(right_pairs / (real_pairs - 1), abs=1e-6),  # gh have no evidence at all
+        "pairwise_recall_all": pytest.approx(right_pairs / real_pairs, abs=1e-6),
+        "cluster_precision": pytest.approx(1 / 5, abs=1e-6),  # of C1 C2 C3 Cg Ch only C1 is a person
+        "cluster_recall": pytest.approx(1 / 4, abs=1e-6),
+    }
+
+
+def test_sizes_of_components(spark: SparkSession) -> None:
+    sizes = [1, 1, 1, 5]
+    rows = [identity("device", f"{n}.{k}", f"C{n}") for n, size in enumerate(sizes) for k in range(size)]
+    found = metrics(component_sizes(frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])).collect())
+    assert found == {
+        "customers": 4,
+        "identifiers": 8,
+        "component_size_p50": 1,
+        "component_size_p90": 5,
+        "component_size_p99": 5,
+        "component_size_max": 5,
+    }
