@@ -103,7 +103,8 @@ def test_personal_classes_are_known() -> None:
     unmarked = [
         name
         for name, column in columns()
-        if column.name in ("lead_identifier", "identifier", "identifiers", "value_a", "value_b") and column.personal != "token"
+        if column.name in ("lead_identifier", "identifier", "identifiers", "value_a", "value_b")
+        and column.personal != "token"
     ]
     assert unmarked == []
 
@@ -178,10 +179,15 @@ def test_written_tables_are_the_same_to_outsiders(spark: SparkSession, tmp_path:
     tables = Tables(spark, str(tmp_path), "run", DAY)
     events = [
         # text, decimals, maps, a time; and a day of its own, so a partition of its own
-        event("a", amount="-0.01", quantity="1.125", text="很好 👍", attributes={"city": "上海"}, rating=5, is_gift=True),
+        event(
+            "a", amount="-0.01", quantity="1.125", text="很好 👍", attributes={"city": "上海"}, rating=5, is_gift=True
+        ),
         event("b", event_date=date(2024, 2, 29), identifiers=None),
     ]
-    links = [link({"value_a": "M1", "value_b": "p1", "sources": ["crm", "app"]}), link({"value_a": "M2", "value_b": "p2"})]
+    links = [
+        link({"value_a": "M1", "value_b": "p1", "sources": ["crm", "app"]}),
+        link({"value_a": "M2", "value_b": "p2"}),
+    ]
     tables.replace(silver.EVENTS, frame(spark, silver.EVENTS, events))
     tables.replace(silver.IDENTITY_LINKS, frame(spark, silver.IDENTITY_LINKS, links))
     for table, rows in ((silver.EVENTS, events), (silver.IDENTITY_LINKS, links)):

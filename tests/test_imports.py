@@ -18,7 +18,15 @@ RANKS = {"contracts": 0, "expressions": 1, "transforms": 2, "runtime": 3, "job":
 CALLERS = ("jobs/nightly.py", "jobs/cli.py")  # the two that call jobs
 
 ACTIONS = {"collect", "toPandas", "toArrow", "toLocalIterator", "foreach", "foreachPartition", "show"}
-KEEPING = {"cache", "persist", "unpersist", "checkpoint", "localCheckpoint", "createTempView", "createOrReplaceTempView"}
+KEEPING = {
+    "cache",
+    "persist",
+    "unpersist",
+    "checkpoint",
+    "localCheckpoint",
+    "createTempView",
+    "createOrReplaceTempView",
+}
 IMPURE_ATTRIBUTES = {"read", "readStream", "write", "writeTo", "writeStream", "sparkSession"}
 CLOCK = {"now", "today", "utcnow", "current_date", "curdate", "current_timestamp", "localtimestamp", "current_timezone"}
 CHANCE = {"rand", "randn", "uuid", "uuid4", "uuid1", "shuffle", "randstr", "uniform", "monotonically_increasing_id"}
@@ -109,7 +117,9 @@ def _is_impure_call(call: ast.Call, function: ast.Attribute) -> bool:
     if function.attr in {"first", "head", "take", "tail"}:
         return all(isinstance(arg, ast.Constant) and isinstance(arg.value, int) for arg in call.args)
     receiver = function.value
-    of_groups = isinstance(receiver, ast.Call) and isinstance(receiver.func, ast.Attribute) and receiver.func.attr in GROUPING
+    of_groups = (
+        isinstance(receiver, ast.Call) and isinstance(receiver.func, ast.Attribute) and receiver.func.attr in GROUPING
+    )
     return function.attr == "count" and not call.args and not of_groups
 
 
@@ -137,7 +147,9 @@ def undocumented(tree: ast.Module, file: str) -> list[str]:
         for node in owner.body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_")
     ]
-    return faults + [f"{file}:{node.lineno}: {node.name}" for node in [*public, *methods] if not ast.get_docstring(node)]
+    return faults + [
+        f"{file}:{node.lineno}: {node.name}" for node in [*public, *methods] if not ast.get_docstring(node)
+    ]
 
 
 def stdlib_names(files: list[str]) -> list[str]:
@@ -272,4 +284,8 @@ def test_documentation_check_finds_what_is_public() -> None:
 
 
 def test_name_check_finds_stdlib_names() -> None:
-    assert stdlib_names(["profile.py", "audit.py", "runtime/calendar.py", "io/__init__.py"]) == ["calendar", "io", "profile"]
+    assert stdlib_names(["profile.py", "audit.py", "runtime/calendar.py", "io/__init__.py"]) == [
+        "calendar",
+        "io",
+        "profile",
+    ]

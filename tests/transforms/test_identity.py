@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -128,7 +128,7 @@ GRAPHS = st.lists(st.lists(st.tuples(NODES, NODES), min_size=1, max_size=10), mi
 
 
 @given(GRAPHS)
-@settings(max_examples=2)
+@settings(max_examples=2, phases=[Phase.generate])  # a job each; shrinking would run hundreds
 def test_components_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
     """Twenty-five graphs in one job: values carry their graph's number, and colons, which values may hold."""
     edges = [
@@ -226,7 +226,9 @@ def test_order_and_partitions_of_events_change_nothing(spark: SparkSession) -> N
     expected = owners(resolved(spark, ROWS))
     events = frame(spark, silver.EVENTS, shuffled).repartition(5)
     links = link_identifiers(events, RULES.linking).repartition(3, "value_b")
-    assert owners(name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES)) == expected
+    assert (
+        owners(name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES)) == expected
+    )
 
 
 def test_a_split_leaves_the_id_with_the_anchor(spark: SparkSession) -> None:

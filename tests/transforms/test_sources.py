@@ -78,7 +78,15 @@ def judged(spark: SparkSession, feed: Source, rows: list[Mapping[str, Any]], **h
 
 
 def sale(**said: Any) -> dict[str, Any]:
-    row = {"kind": "S", "number": "7", "line": "1", "time": "2026-06-30 10:00:00", "pieces": "1", "paid": "9.90", "city": "上海"}
+    row = {
+        "kind": "S",
+        "number": "7",
+        "line": "1",
+        "time": "2026-06-30 10:00:00",
+        "pieces": "1",
+        "paid": "9.90",
+        "city": "上海",
+    }
     return {**row, **said}
 
 

@@ -1,0 +1,199 @@
+"""The laws of DESIGN section 2, on whole nights over a small generated chain with all its dirt.
+
+One lake is built night by night; the others are built in another way and must come out the same. Each test runs as
+many nights as it must, since a night costs half a minute however small it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import deltalake
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.generate import generate
+from jobs.runtime.publications import current
+from jobs.runtime.tables import Commit, Tables
+from tests.nights import differences, night, run_night
+from transforms.contracts import Table, ops, silver
+from transforms.simulation.plan import SimulationPlan
+
+LAST = date(2026, 3, 31)
+NIGHTS = [LAST - timedelta(days=n) for n in (2, 1, 0)]
+
+
+@dataclass
+class Chain:
+    """A generated chain, its settings, and the lake that was built night by night."""
+
+    landing: Path
+    settings: tuple[str, ...]
+    lake: Path
+    before_last: Path
+    seen_by_reader: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    root = tmp_path_factory.mktemp("chain")
+    generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=2, end_date=LAST, seed=7))
+    settings = root / "settings.yaml"
+    settings.write_text(yaml.safe_dump({"truth": "truth/identifiers"}))
+    made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
+    for day in NIGHTS[:-1]:
+        run_night(made.lake, made.landing, day, made.settings)
+    shutil.copytree(made.lake, made.before_last)
+    with _reader(made):
+        run_night(made.lake, made.landing, LAST, made.settings)
+    return made
+
+
+class _reader:  # noqa: N801
+    """Reads the current publication with delta-rs again and again while a night runs, and notes what it saw."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        lake = self._chain.lake
+        while not self._stop.wait(1.0):
+            listed = deltalake.DeltaTable(str(lake / "ops/publications")).to_pyarrow_table().to_pylist()
+            rows = [row for row in listed if row["is_current"]]
+            days = {str(row["run_date"]) for row in rows}
+            counts = {
+                row["table"]: deltalake.DeltaTable(
+                    str(lake / row["table"].replace(".", "/")), version=row["delta_version"]
+                ).to_pyarrow_table(columns=["customer_id"]).num_rows
+                for row in rows
+                if row["table"] in ("silver.customers", "gold.customer_tags")
+            }
+            stated = {row["table"]: row["row_count"] for row in rows if row["table"] in counts}
+            self._chain.seen_by_reader.append(f"{sorted(days)} {'as stated' if counts == stated else 'MIXED'}")
+
+
+def test_the_chain_has_its_dirt(spark: SparkSession, chain: Chain) -> None:
+    """Else the laws below would hold on clean data only."""
+    reasons = {
+        row.reason
+        for row in Tables(spark, str(chain.lake), "test", None)
+        .read(silver.REJECTED_RECORDS)
+        .select(F.explode("reasons").alias("reason"))
+        .collect()
+    }
+    assert {"bad_event_at", "no_record"} <= reasons
+    ledger = Tables(spark, str(chain.lake), "test", None).read(ops.LANDING_FILES)
+    total = ledger.agg(F.sum("rows_duplicate").alias("d"), F.sum("rows_ignored").alias("i")).head()
+    assert total is not None
+    assert total.d > 0
+    assert total.i > 0
+
+
+def test_law_2_running_a_night_again_changes_nothing(chain: Chain, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(chain.lake, again)
+    ctx = run_night(again, chain.landing, LAST, chain.settings)
+    assert differences(ctx, chain.lake, again, None, chain.settings) == []
+
+
+def test_law_2_killed_between_any_two_tables_a_rerun_heals(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The night dies after these commits, one attempt after the other; the last attempt goes through."""
+    lake = tmp_path / "killed"
+    shutil.copytree(chain.before_last, lake)
+    write = Tables._write
+    deadly = ["bronze.ecommerce", "silver.events", "silver.rejected_records", "silver.identity_links"]
+    deadly += ["silver.orders", "gold.rfm_thresholds"]
+
+    class Killed(BaseException):
+        pass
+
+    def dying(self: Tables, table: Table, *rest: object) -> Commit:
+        commit = write(self, table, *rest)  # type: ignore[arg-type]
+        if deadly and table.full_name == deadly[0]:
+            raise Killed(deadly.pop(0))
+        return commit
+
+    monkeypatch.setattr(Tables, "_write", dying)
+    while deadly:
+        with pytest.raises(Killed):
+            run_night(lake, chain.landing, LAST, chain.settings)
+    ctx = run_night(lake, chain.landing, LAST, chain.settings)
+    assert differences(ctx, chain.lake, lake, None, chain.settings) == []
+
+
+def test_laws_3_and_4_one_load_on_one_core_gives_what_three_nights_gave(chain: Chain, tmp_path: Path) -> None:
+    """All files at once, one core, other partitions, files cut into splits: the last date's rows are the same."""
+    lake = tmp_path / "at_once"
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        yaml.safe_dump(
+            {
+                "spark": {
+                    "spark.master": "local[1]",
+                    "spark.sql.shuffle.partitions": "7",
+                    "spark.sql.files.maxPartitionBytes": "65536",
+                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods",
+                }
+            }
+        )
+    )
+    command = [sys.executable, "-c", "from jobs.cli import main; main()", "nightly", "--date", LAST.isoformat()]
+    command += ["--lake", str(lake), "--landing", str(chain.landing), "--settings", ",".join([*chain.settings, str(other)])]
+    environment = {name: value for name, value in os.environ.items() if name != "PYSPARK_GATEWAY_PORT"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ctx = night(lake, chain.landing, LAST, chain.settings)
+    assert differences(ctx, chain.lake, lake, LAST, chain.settings) == []
+
+
+def test_law_5_every_landing_file_balances(spark: SparkSession, chain: Chain) -> None:
+    ledger = Tables(spark, str(chain.lake), "test", None).read(ops.LANDING_FILES).collect()
+    rows = {}
+    for row in ledger:
+        outcomes = row.rows_accepted + row.rows_duplicate + row.rows_rejected + row.rows_ignored
+        assert row.rows_read == outcomes + row.rows_suppressed + row.rows_not_due, row
+        rows[row.source_file] = rows.get(row.source_file, 0) + row.rows_read
+    assert rows == dict(_physical_rows(chain.landing))
+
+
+def _physical_rows(landing: Path) -> Iterator[tuple[str, int]]:
+    """Rows of each file as they lie there, counted without Spark; a CSV header is no row."""
+    for path in sorted(landing.rglob("dt=*/*")):
+        name = path.relative_to(landing).as_posix()
+        if path.suffix == ".parquet":
+            yield name, pq.ParquetFile(path).metadata.num_rows
+            continue
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        yield name, len(content.splitlines()) - (".csv" in path.name)
+
+
+def test_law_6_a_reader_sees_one_publication_at_a_time(spark: SparkSession, chain: Chain) -> None:
+    yesterday, today = NIGHTS[1], LAST
+    assert len(chain.seen_by_reader) >= 3
+    assert set(chain.seen_by_reader) <= {f"['{yesterday}'] as stated", f"['{today}'] as stated"}
+    assert f"['{yesterday}'] as stated" in chain.seen_by_reader
+    published = current(Tables(spark, str(chain.lake), "test", None))
+    assert {entry.run_date for entry in published} == {today}
