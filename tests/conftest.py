@@ -32,7 +32,10 @@ _SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     # C1 only: the compiler that optimises for long runs costs more than it saves on plans that are run once.
     # Generated methods are often beyond the size up to which Java compiles; interpreted, a wide row takes seconds.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m",
+    # Without the second compiler Java keeps 48 MB for compiled code, which a whole test run fills.
+    "spark.driver.extraJavaOptions": (
+        "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m"
+    ),
     **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already
 }
 

@@ -124,15 +124,16 @@ def _is_impure_call(call: ast.Call, function: ast.Attribute) -> bool:
 
 
 def delta_formats(tree: ast.AST, file: str) -> list[str]:
-    """Calls of `.format("delta")`, `.saveAsTable` and `DeltaTable`, which only jobs/runtime/tables.py may make."""
+    """Calls of `.format("delta")`, which only jobs/runtime/tables.py may make."""
     if file == "jobs/runtime/tables.py":
         return []
-    faults = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-            if any(isinstance(arg, ast.Constant) and str(arg.value).lower() == "delta" for arg in node.args):
-                faults.append(f"{file}:{node.lineno}: format('delta')")
-    return faults
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return [
+        f"{file}:{call.lineno}: format('delta')"
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "format"
+        if any(isinstance(arg, ast.Constant) and str(arg.value).lower() == "delta" for arg in call.args)
+    ]
 
 
 def undocumented(tree: ast.Module, file: str) -> list[str]:

@@ -354,8 +354,12 @@ def _event_at(time: EventTime, timezone: str) -> str:
         return f"timestamp_micros(try_cast({text} as bigint) div 1000)"
     zone = _text(time.timezone or timezone)
     if time.format == "iso":
-        parsed = f"try_cast({text} as timestamp)"
-        has_zone = f"({text} rlike '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$' and contains({text}, ':'))"
+        # Spark would read a time alone as of today: law 1 knows no such day. And it wants the seconds before an offset,
+        # where Java prints a full minute as 10:00+08:00.
+        has_date = f"{text} rlike '^[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}'"
+        whole = f"regexp_replace({text}, '([T ][0-9]{{1,2}}:[0-9]{{2}})( *[A-Za-z+-])', '$1:00$2')"
+        parsed = f"if({has_date}, try_cast({whole} as timestamp), null)"
+        has_zone = f"{text} rlike ':[0-9]{{1,2}}([.][0-9]*)? *[A-Za-z+-]'"  # Z, +08:00, +0800, +08, a zone's name
         return f"if({has_zone}, {parsed}, to_utc_timestamp({parsed}, {zone}))"
     parsed = f"try_to_timestamp({text}, {_text(time.format)})"
     zoned = any(mark in re.sub(r"'[^']*'", "", time.format) for mark in "XxZVzO")

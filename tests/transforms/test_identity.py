@@ -56,7 +56,7 @@ def named_after(kind: str, value: str) -> str:
     return "C" + hashlib.sha256(f"{kind}:{value}".encode()).hexdigest()[:32]
 
 
-# -- links --------------------------------------------------------------------------------------------------------------
+# -- links -----------------------------------------------------------------------------------------------------------
 
 
 def test_lead_is_linked_to_every_other_usable_identifier(spark: SparkSession) -> None:
@@ -97,7 +97,7 @@ def test_every_identifier_is_seen_with_the_rule_that_blocks_it(spark: SparkSessi
     }
 
 
-# -- components ---------------------------------------------------------------------------------------------------------
+# -- components ------------------------------------------------------------------------------------------------------
 
 
 def groups(pairs: Iterable[tuple[Any, Any]]) -> set[frozenset[Any]]:
@@ -151,7 +151,7 @@ def test_without_links_there_are_no_components(spark: SparkSession) -> None:
     assert connected_components(linked(spark, [])).collect() == []
 
 
-# -- anchors ------------------------------------------------------------------------------------------------------------
+# -- anchors ---------------------------------------------------------------------------------------------------------
 
 OLD, NEW = days_before(100), days_before(1)
 
@@ -252,7 +252,7 @@ def test_owner_is_that_of_the_lead(spark: SparkSession) -> None:
     assert {row.event_id: row.customer_id for row in owned} == {"owned": "C1", "blocked": None, "guest": None}
 
 
-# -- quality ------------------------------------------------------------------------------------------------------------
+# -- quality ---------------------------------------------------------------------------------------------------------
 
 
 def metrics(rows: Iterable[Row]) -> dict[str, float]:

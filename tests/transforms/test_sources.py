@@ -1,4 +1,4 @@
-"""A source file's records applied to rows: which events each row makes, and what refuses it. YAML texts as users write."""
+"""A source file's records applied to rows: which events each row makes, and what refuses it."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_arrival_on_the_event_date_is_never_late_or_early(spark: SparkSession) -
     assert [row._problems for row in judged(spark, feed, far)] == [[], []]
 
 
-# -- what is told before Spark starts -----------------------------------------------------------------------------------
+# -- what is told before Spark starts --------------------------------------------------------------------------------
 
 
 def told(text: str, **changes: Any) -> str:
