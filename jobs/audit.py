@@ -33,7 +33,9 @@ def run(ctx: JobContext) -> None:
     ctx.facts["checks"] = len(findings)
     ctx.facts["failed"] = len(failed)
     if failed and not ctx.accept:
-        told = "\n".join(f"  {check} of {table}: {observed}, expected {expected}" for check, table, observed, expected, _ in failed)
+        told = "\n".join(
+            f"  {check} of {table}: {observed}, expected {expected}" for check, table, observed, expected, _ in failed
+        )
         raise AuditRefused(
             f"{len(failed)} of {len(findings)} checks failed for {ctx.run_date}; readers keep the last publication:\n"
             f"{told}\nLook at ops.data_quality; if this is right, run again with --accept 'REASON'."
@@ -71,12 +73,16 @@ def _keys(ctx: JobContext, tables: list[Table]) -> list[DataFrame]:
     checks = []
     for table in tables:
         frame = _slice(ctx, table)
-        counted = frame.groupBy(*table.key).count().agg(
-            F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.count_if(F.col("count") > 1).alias("repeated")
+        counted = (
+            frame.groupBy(*table.key)
+            .count()
+            .agg(F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.count_if(F.col("count") > 1).alias("repeated"))
         )
         observed = F.concat("rows", F.lit(" rows, "), "repeated", F.lit(" keys repeated"))
         checks.append(
-            _finding(counted, "key_is_unique", table.full_name, observed, F.lit("0 keys repeated"), F.col("repeated") == 0)
+            _finding(
+                counted, "key_is_unique", table.full_name, observed, F.lit("0 keys repeated"), F.col("repeated") == 0
+            )
         )
     return checks
 
@@ -86,8 +92,14 @@ def _sums(ctx: JobContext) -> list[DataFrame]:
     customers = ctx.tables.read(silver.CUSTOMERS).agg(F.count("*").alias("n"))
     owners = ctx.tables.read(silver.IDENTITIES).agg(F.countDistinct("customer_id").alias("n"))
     tagged = ctx.tables.read("gold.customer_tags").where(_today(ctx)).agg(F.count("*").alias("n"))
-    scored = ctx.tables.read(gold.RFM_SCORES).where(_today(ctx) & (F.col("scope") == "chain")).agg(F.count("*").alias("n"))
-    primary = ctx.tables.read(gold.SEGMENT_MEMBERS).where(_today(ctx) & (F.col("kind") == "primary")).agg(F.count("*").alias("n"))
+    scored = (
+        ctx.tables.read(gold.RFM_SCORES).where(_today(ctx) & (F.col("scope") == "chain")).agg(F.count("*").alias("n"))
+    )
+    primary = (
+        ctx.tables.read(gold.SEGMENT_MEMBERS)
+        .where(_today(ctx) & (F.col("kind") == "primary"))
+        .agg(F.count("*").alias("n"))
+    )
     lines = ctx.tables.read(silver.ORDER_LINES).agg(F.coalesce(F.sum("net_amount"), F.lit(0)).alias("n"))
     orders = ctx.tables.read(silver.ORDERS).agg(F.coalesce(F.sum("net_amount"), F.lit(0)).alias("n"))
     sold = ctx.tables.read(silver.ACTIVITY).agg(F.coalesce(F.sum("gross_amount"), F.lit(0)).alias("n"))
@@ -115,7 +127,8 @@ def _landing(ctx: JobContext) -> list[DataFrame]:
     due = ledger.where(F.col("arrival_date").isNull() | (F.col("arrival_date") <= F.lit(ctx.run_date)))
     open_files = due.agg(F.count_if((F.col("rows_read") != total) | (F.col("status") == "ingested")).alias("n"))
     tonight = ledger.where(F.col("run_id") == ctx.run_id).agg(
-        F.coalesce(F.sum("rows_rejected"), F.lit(0)).alias("rejected"), F.coalesce(F.sum("rows_read"), F.lit(0)).alias("read")
+        F.coalesce(F.sum("rows_rejected"), F.lit(0)).alias("rejected"),
+        F.coalesce(F.sum("rows_read"), F.lit(0)).alias("read"),
     )
     most = ctx.settings.audit.most_rejected_share
     share = F.col("rejected") <= F.col("read") * F.lit(most)
@@ -127,7 +140,11 @@ def _landing(ctx: JobContext) -> list[DataFrame]:
 
 
 def _contract(ctx: JobContext, table: Table) -> Finding:
-    problems = [p for p in discrepancies(ctx.tables.read(table).schema, table) if not (table.evolves and p.startswith("unexpected"))]
+    problems = [
+        p
+        for p in discrepancies(ctx.tables.read(table).schema, table)
+        if not (table.evolves and p.startswith("unexpected"))
+    ]
     return ("contract_is_kept", table.full_name, "; ".join(problems) or "kept", "kept", not problems)
 
 
@@ -153,7 +170,13 @@ def _missing_feeds(ctx: JobContext) -> list[Finding]:
     )
     present = {row.source for row in ledger.select("source").distinct().collect()}
     return [
-        ("daily_feed_arrived", name, "a file" if name in present else "no file", f"a file for {ctx.run_date}", name in present)
+        (
+            "daily_feed_arrived",
+            name,
+            "a file" if name in present else "no file",
+            f"a file for {ctx.run_date}",
+            name in present,
+        )
         for name in daily
     ]
 
@@ -163,7 +186,13 @@ def _published_rows(ctx: JobContext) -> list[Finding]:
     published = current(ctx.tables)
     counts = count_rows(ctx.tables, {entry.table: entry.version for entry in published})
     return [
-        ("published_rows_unchanged", entry.table, f"{counts[entry.table]} rows", f"{entry.rows} rows", counts[entry.table] == entry.rows)
+        (
+            "published_rows_unchanged",
+            entry.table,
+            f"{counts[entry.table]} rows",
+            f"{entry.rows} rows",
+            counts[entry.table] == entry.rows,
+        )
         for entry in published
     ]
 

@@ -48,7 +48,7 @@ def _due(ctx: JobContext) -> list[Row]:
 def _judged(ctx: JobContext, due: Sequence[Row]) -> DataFrame:
     """Bronze rows of the due slices with their events and problems; grain one row, key (source, file, number)."""
     ledger = ctx.tables.read(ops.LANDING_FILES).groupBy("source").agg(F.min("arrival_date"))
-    firsts = dict(ledger.collect())
+    firsts: dict[str, date | None] = {row[0]: row[1] for row in ledger.collect()}
     frames = [
         _judge(ctx, ctx.settings.sources[name], [slice_ for slice_ in due if slice_.source == name], firsts.get(name))
         for name in sorted({slice_.source for slice_ in due})
@@ -101,9 +101,11 @@ def _known_copies(ctx: JobContext, rows: DataFrame) -> DataFrame | None:
         oldest = rows.agg(F.min(F.array_min("_events.event_date"))).head()
         known = known.where(F.col("event_date") >= F.lit(oldest[0] if oldest else None))
     ids = rows.select(F.explode("_events.event_id").alias("event_id")).distinct()
-    return known.join(ids, "event_id", "left_semi").select(
-        "*", content_hash().alias("_content_hash")
-    ).select("event_id", "event_date", *ORDER_OF_COPIES)
+    return (
+        known.join(ids, "event_id", "left_semi")
+        .select("*", content_hash().alias("_content_hash"))
+        .select("event_id", "event_date", *ORDER_OF_COPIES)
+    )
 
 
 def _write_events(ctx: JobContext, marked: DataFrame) -> None:
@@ -160,7 +162,9 @@ def _write_ledger(ctx: JobContext, due: Sequence[Row], rows: DataFrame, marked: 
         F.bool_or(F.col("_status") != "duplicate").alias("is_accepted")
     )
     counted = (
-        rows.select("_source_file", "_row_number", "_arrival_date", F.size("_problems").alias("_problems"), "_is_ignored")
+        rows.select(
+            "_source_file", "_row_number", "_arrival_date", F.size("_problems").alias("_problems"), "_is_ignored"
+        )
         .join(outcomes, ["_source_file", "_row_number"], "left")
         .groupBy("_source_file", "_arrival_date")
         .agg(
@@ -194,7 +198,9 @@ def _accounted(ctx: JobContext, slice_: Row, counted: Row | None) -> dict[str, A
 
 def _write_warnings(ctx: JobContext, rows: DataFrame) -> None:
     """Rows that a `severity: warn` check found, counted by source and check, in ops.data_quality."""
-    if not any(check.severity == "warn" for s in ctx.settings.sources.values() for r in s.records for check in r.checks):
+    if not any(
+        check.severity == "warn" for s in ctx.settings.sources.values() for r in s.records for check in r.checks
+    ):
         return
     warned = rows.select("source", F.explode("_warnings").alias("check")).groupBy("source", "check").count()
     found = warned.select(

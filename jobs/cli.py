@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from jobs import check_settings, compare, generate, nightly, published, summary
 from jobs.runtime.job import add_arguments, add_settings_arguments, guarded, run_job
@@ -29,13 +30,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="portraits", description="零售客户画像: customer portraits for a retail chain")
+    parser = argparse.ArgumentParser(
+        prog="portraits", description="零售客户画像: customer portraits for a retail chain"
+    )
     commands = parser.add_subparsers(title="jobs and commands", metavar="<job>", required=True)
     for name, (doc, add, action) in COMMANDS.items():
         _add(commands, name, doc, add, action)
     for name, job in nightly.STEPS.items():
         doc = sys.modules[job.__module__].__doc__ or ""
-        _add(commands, name, doc, add_arguments, lambda chosen, job=job: run_job(job, chosen))
+        _add(commands, name, doc, add_arguments, partial(run_job, job))
     return parser
 
 

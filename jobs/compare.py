@@ -96,8 +96,12 @@ def _fingerprints(pairs: dict[str, tuple[DataFrame, ...]]) -> dict[tuple[str, in
 def _details(table: Table, a: DataFrame, b: DataFrame, most: int = 3) -> list[str]:
     """Keys on one side only, then columns that differ on keys of both, each with an example."""
     values = [name for name in a.columns if name not in table.key and name not in NOT_COMPARED]
-    left = a.select(*[F.col(k) for k in table.key], F.struct(*_named(a, values)).alias("_a"), F.lit(True).alias("_in_a"))
-    right = b.select(*[F.col(k) for k in table.key], F.struct(*_named(b, values)).alias("_b"), F.lit(True).alias("_in_b"))
+    left = a.select(
+        *[F.col(k) for k in table.key], F.struct(*_named(a, values)).alias("_a"), F.lit(True).alias("_in_a")
+    )
+    right = b.select(
+        *[F.col(k) for k in table.key], F.struct(*_named(b, values)).alias("_b"), F.lit(True).alias("_in_b")
+    )
     same = [left[k].eqNullSafe(right[k]) for k in table.key]
     keys = [F.coalesce(left[k], right[k]).cast("string").alias(k) for k in table.key]
     joined = left.join(right, same, "full").select(*keys, "_a", "_b", "_in_a", "_in_b").localCheckpoint()
@@ -115,7 +119,9 @@ def _details(table: Table, a: DataFrame, b: DataFrame, most: int = 3) -> list[st
             row = both.where(~F.col("_a")[name].eqNullSafe(F.col("_b")[name])).orderBy(*table.key).head()
             assert row is not None
             key = tuple(row[k] for k in table.key)
-            told.append(f"{table.full_name}.{name}: {changed[name]} keys differ, such as {key}: {row._a[name]} / {row._b[name]}")
+            told.append(
+                f"{table.full_name}.{name}: {changed[name]} keys differ, such as {key}: {row._a[name]} / {row._b[name]}"
+            )
     return told or [f"{table.full_name}: keys repeat a different number of times"]
 
 
@@ -127,6 +133,8 @@ def _plain(frame: DataFrame) -> list[Column]:
 def _named(frame: DataFrame, names: list[str]) -> list[Column]:
     kinds = dict(frame.dtypes)
     return [
-        (F.to_json(F.array_sort(F.map_entries(name))) if kinds[name].startswith("map") else F.col(f"`{name}`")).alias(name)
+        (F.to_json(F.array_sort(F.map_entries(name))) if kinds[name].startswith("map") else F.col(f"`{name}`")).alias(
+            name
+        )
         for name in names
     ]

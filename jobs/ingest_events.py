@@ -21,6 +21,7 @@ from transforms.contracts.bronze import bronze_table
 from transforms.identity.identifiers import identified
 from transforms.sources import Source, apply_records, row_arrival_date
 
+_BYTES_PER_ROW = 40  # of compressed text, roughly: only to tell a small night from a large one
 _THREADS = 4  # sources are read side by side: small files leave cores idle, and a commit waits for the file system
 
 
@@ -40,9 +41,17 @@ def run(ctx: JobContext) -> None:
     for row in ledger.select("source", "source_file").distinct().collect() if not ctx.full else ():
         known.setdefault(row.source, set()).add(row.source_file)
     token_key(ctx.env)  # a missing key stops here, before anything is written
-    with ThreadPoolExecutor(_THREADS) as pool:
+    until = ctx.horizon()
+    new = {
+        source.name: ctx.landing.new_files(source, until, known.get(source.name, set()))
+        for source in ctx.settings.sources.values()
+    }
+    size = sum(file.size for files in new.values() for file in files)
+    with ctx.interpreted(size // _BYTES_PER_ROW), ThreadPoolExecutor(_THREADS) as pool:
         sources = ctx.settings.sources.values()
-        taken = list(pool.map(lambda source: _take(ctx, source, known.get(source.name, set())), sources))
+        taken = list(
+            pool.map(lambda source: _take(ctx, source, new[source.name], known.get(source.name, set())), sources)
+        )
     _write_refused(ctx, taken)
     rows = [row for part in taken for row in part.ledger]
     if rows:
@@ -52,9 +61,8 @@ def run(ctx: JobContext) -> None:
     ctx.facts["rejected"] = sum(row[7] for row in rows)
 
 
-def _take(ctx: JobContext, source: Source, known: set[str]) -> _Taken:
+def _take(ctx: JobContext, source: Source, files: list[LandingFile], known: set[str]) -> _Taken:
     """Survey the source's new files, write their rows to bronze, and account for each file."""
-    files = ctx.landing.new_files(source, ctx.horizon(), known)
     if source.expected == "daily" and not any(file.arrival_date == ctx.run_date for file in files):
         _report_missing(ctx, source, known)
     if not files:

@@ -30,7 +30,12 @@ def run_published(arguments: argparse.Namespace) -> int:
         return FAILED
     if arguments.json:
         listed = [{"table": e.table, "version": e.version, "rows": e.rows, "path": e.path} for e in entries]
-        document = {"today": str(day), "run_date": str(entries[0].run_date), "run_id": entries[0].run_id, "tables": listed}
+        document = {
+            "today": str(day),
+            "run_date": str(entries[0].run_date),
+            "run_id": entries[0].run_id,
+            "tables": listed,
+        }
         print(json.dumps(document, ensure_ascii=False, indent=2))  # noqa: T201
         return DONE
     print(f"today {day} · run {entries[0].run_id} of {entries[0].run_date}")  # noqa: T201

@@ -1,4 +1,4 @@
-"""resolve-identities: silver.events -> silver.identity_links, identity_bad_values, identities; gold.identity_quality."""
+"""resolve-identities: silver.events -> silver.identity_links, identity_bad_values, identities, identity_quality."""
 
 from __future__ import annotations
 

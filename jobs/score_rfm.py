@@ -23,7 +23,9 @@ def run(ctx: JobContext) -> None:
 
 def _unmatched_returns(ctx: JobContext) -> DataFrame:
     """Returns that name no known order, by their own date; those that do are netted in the lines."""
-    activity = ctx.owned(silver.ACTIVITY).where(F.col("event_type").isin(*RETURN_TYPES) & F.col("customer_id").isNotNull())
+    activity = ctx.owned(silver.ACTIVITY).where(
+        F.col("event_type").isin(*RETURN_TYPES) & F.col("customer_id").isNotNull()
+    )
     return activity.where("not is_matched").withColumn("province", F.lit(None).cast("string"))
 
 

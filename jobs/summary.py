@@ -86,7 +86,9 @@ def _layers(tables: Tables, published: list[Published]) -> Grid:
 def _rejected(tables: Tables) -> Grid:
     ledger = tables.read(ops.LANDING_FILES)
     names = ("read", "accepted", "duplicate", "rejected", "ignored", "not_due")
-    total = ledger.agg(F.countDistinct("source_file").alias("files"), *[F.sum(f"rows_{n}").alias(n) for n in names]).head()
+    total = ledger.agg(
+        F.countDistinct("source_file").alias("files"), *[F.sum(f"rows_{n}").alias(n) for n in names]
+    ).head()
     assert total is not None
     told = " · ".join(f"{total[name]:,} {name}" for name in names if total[name])
     grid = _grid(f"{total.files:,} landing files: rows {told}", "rejected because", "rows", "an example file")
@@ -100,7 +102,9 @@ def _rejected(tables: Tables) -> Grid:
 def _customers(view: _View) -> Grid:
     identities = view.read("silver.identities")
     kinds = identities.groupBy("identifier_type").agg(
-        F.count("*").alias("seen"), F.countDistinct("customer_id").alias("customers"), F.count_if("status = 'blocked'").alias("blocked")
+        F.count("*").alias("seen"),
+        F.countDistinct("customer_id").alias("customers"),
+        F.count_if("status = 'blocked'").alias("blocked"),
     )
     total = identities.agg(F.count("*").alias("seen"), F.countDistinct("customer_id").alias("customers")).head()
     assert total is not None
@@ -149,12 +153,9 @@ def _kpis(view: _View, settings: Settings) -> Grid:
 
 
 def _where(console: Console, lake: str, view: _View) -> None:
-    path = view.path("gold.segment_summary")
+    path, day = view.path("gold.segment_summary"), view.run_date
     console.print(f"Tables: {lake}/<layer>/<table> (Delta). Versions to read: portraits published --lake {lake}")
     console.print("A query to try, with any Delta reader:")
-    console.print(
-        f"  .venv/bin/python -c \"import duckdb; duckdb.sql('''install delta; load delta; select segment, label, customers, "
-        f"net_amount from delta_scan('{path}') where run_date = date '{view.run_date}' and kind = 'primary' "
-        f"order by customers desc''').show()\"",
-        soft_wrap=True,
-    )
+    query = f"polars.read_delta('{path}').filter(run_date=date({day.year}, {day.month}, {day.day}), kind='primary')"
+    shown = f"{query}.select('segment', 'label', 'customers', 'net_amount').sort('customers', descending=True)"
+    console.print(f'  .venv/bin/python -c "import polars; from datetime import date; print({shown})"', soft_wrap=True)

@@ -88,7 +88,10 @@ def _partial(part: DataFrame, hour: Column) -> DataFrame:
     is_matched = F.col("is_matched") if "is_matched" in part.columns else F.lit(None).cast("boolean")
     computed = {"event_hour": hour, "is_matched": is_matched}
     key = [computed.get(name, F.col(name)).alias(name) for name in silver.ACTIVITY.key]
-    measures = [F.coalesce(values.get(name, F.lit(None)).cast(_type(name)), F.lit(0)).cast(_type(name)).alias(name) for name in _MEASURES]
+    measures = [
+        F.coalesce(values.get(name, F.lit(None)).cast(_type(name)), F.lit(0)).cast(_type(name)).alias(name)
+        for name in _MEASURES
+    ]
     return part.select(*key, *measures)
 
 

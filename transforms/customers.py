@@ -54,7 +54,9 @@ def build_customers(
     firsts = _first_contacts(owned)
     bought = orders.where("is_purchase").groupBy("customer_id").agg(F.min("order_date").alias("first_order_date"))
     joined = (
-        population.join(golden, "customer_id", "left").join(firsts, "customer_id", "left").join(bought, "customer_id", "left")
+        population.join(golden, "customer_id", "left")
+        .join(firsts, "customer_id", "left")
+        .join(bought, "customer_id", "left")
     )
     age = F.floor(F.months_between(F.lit(as_of), F.col("birth_date")) / 12).cast("int")
     return joined.select(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.window import WindowSpec
 
 from transforms.contracts import MONEY, QUANTITY, silver
 
@@ -174,7 +175,7 @@ def _resolve_amounts(found: DataFrame) -> DataFrame:
     )
 
 
-def _left(window: Window, said: str, total: str, takes_all: Column) -> Column:
+def _left(window: WindowSpec, said: str, total: str, takes_all: Column) -> Column:
     """What a return says it takes, or for one that takes all: the total less what earlier ones took, never below 0."""
     before = window.rowsBetween(Window.unboundedPreceding, -1)
     taken = F.coalesce(F.sum(said).over(before), F.lit(0))
@@ -210,7 +211,7 @@ def _net_lines(lines: DataFrame, returns: DataFrame) -> DataFrame:
     )
 
 
-def _filled(in_turn: Window, size: str, direct: str, spread: str) -> Column:
+def _filled(in_turn: WindowSpec, size: str, direct: str, spread: str) -> Column:
     """What a line gives back: its own returns, then its turn of the order's; the last line takes what is left over."""
     own = F.when(F.col("_is_line_head"), F.coalesce(F.col(direct), F.lit(0))).otherwise(F.lit(0))
     room = F.greatest(F.col(size) - own, F.lit(0))

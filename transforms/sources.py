@@ -205,14 +205,10 @@ class Source(_Model):
 
     def identifier_columns(self) -> dict[str, tuple[str, IdentifierColumn]]:
         """Column name to (identifier type, how it is delivered), over all records."""
-        return {
-            spec.column: (kind, spec) for record in self.records for kind, spec in record.identifiers.items()
-        }
+        return {spec.column: (kind, spec) for record in self.records for kind, spec in record.identifiers.items()}
 
 
-def apply_records(
-    rows: DataFrame, source: Source, timezone: str, first_arrival_date: date | None = None
-) -> DataFrame:
+def apply_records(rows: DataFrame, source: Source, timezone: str, first_arrival_date: date | None = None) -> DataFrame:
     """The events that each row makes and the reasons for which it is refused.
 
     The mapping is put together as SQL text, as the YAML has it: some 40 records of 35 columns would cost ten
@@ -229,7 +225,9 @@ def apply_records(
         a replay after a fix never counts half of it twice.
     """
     keyed = _with_content_key(rows, source)
-    made = keyed.selectExpr("*", *[f"{_event_of(record, source, timezone)} as {_made(record)}" for record in source.records])
+    made = keyed.selectExpr(
+        "*", *[f"{_event_of(record, source, timezone)} as {_made(record)}" for record in source.records]
+    )
     judged = made.selectExpr(
         "*", *[f"{_verdict(record, source, first_arrival_date)} as {_judged(record)}" for record in source.records]
     )

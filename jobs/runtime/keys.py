@@ -53,7 +53,9 @@ def _key(name: str, env: str) -> bytes:
         return Path(path).read_bytes().strip()
     if env == "local":
         return DEVELOPMENT_KEY
-    raise SettingsError(f"{name} is not set: outside --env local give the key in {name} or a secret file in {name}_FILE")
+    raise SettingsError(
+        f"{name} is not set: outside --env local give the key in {name} or a secret file in {name}_FILE"
+    )
 
 
 def _cipher_key(key: bytes) -> bytes:

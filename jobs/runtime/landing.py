@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
@@ -38,6 +39,7 @@ class LandingFile:
     path: str
     relative: str
     arrival_date: date | None
+    size: int = 0
     rows: int = 0
     columns: tuple[str, ...] = ()
     fault: str | None = None
@@ -94,7 +96,7 @@ class Landing:
             if not fnmatch.fnmatchcase(entry.relative, pattern):
                 continue
             relative = f"{prefix}/{entry.relative}" if prefix else entry.relative
-            file = LandingFile(entry.path, relative, None)
+            file = LandingFile(entry.path, relative, None, entry.size)
             if relative not in seen:
                 found.append(_dated(file, entry, source))
         due = [file for file in found if file.fault or file.arrival_date is None or file.arrival_date <= until]
@@ -118,8 +120,9 @@ class Landing:
     def rows(self, source: Source, survey: Survey) -> DataFrame:
         """Rows of the good files: declared columns as text, where they stand, `_text` and `_unreadable`.
 
-        `_arrival_date` is the file's, null where each row has its own. `_unreadable` is the reason for which a row cannot be parsed, else null. Rows are numbered by physical line
-        (text, header included) or by row (Parquet), from 1.
+        `_arrival_date` is the file's, null where each row has its own. `_unreadable` is the reason for which a row
+        cannot be parsed, else null. Rows are numbered by physical line (text, header included) or by row (Parquet),
+        from 1.
         """
         read = self._parquet_rows if source.format == "parquet" else self._text_rows
         headers = sorted({file.columns for file in survey.good})
@@ -281,7 +284,9 @@ def _has_header(source: Source) -> bool:
 
 
 def _csv_options(source: Source) -> dict[str, str]:
-    given = {name: str(value) for name, value in source.options.items() if name in ("delimiter", "quote", "escape")}
+    given: dict[str, str] = {
+        str(name): str(value) for name, value in source.options.items() if name in ("delimiter", "quote", "escape")
+    }
     return {"escape": '"', **given, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
 
 
@@ -302,6 +307,6 @@ def _decoded(source: Source) -> Column:
 
 def _local_frame(spark: SparkSession, rows: Sequence[tuple], fields: list[tuple[str, pa.DataType]]) -> DataFrame:
     schema = pa.schema(fields)
-    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in fields]
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in fields]
     arrays = [pa.array(list(values), kind) for values, (_, kind) in zip(columns, fields, strict=True)]
     return spark.createDataFrame(pa.Table.from_arrays(arrays, schema=schema))

@@ -59,7 +59,7 @@ def last_verdict(tables: Tables, run_date: date) -> Verdict | None:
 
 
 def previous_counts(tables: Tables) -> dict[str, int]:
-    """Rows that the audit of the current publication counted, by table; the slice of its date where there are slices."""
+    """Rows that the audit of the current publication counted, by table; of sliced tables its date's slice."""
     published = current(tables)
     if not published:
         return {}

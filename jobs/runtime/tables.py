@@ -93,7 +93,7 @@ class Tables:
         if not names:
             return None
         lines = self.files.read_text(f"{path}/_delta_log/{names[-1]}").splitlines()
-        info = next((json.loads(line)["commitInfo"] for line in lines if '"commitInfo"' in line), {})
+        info: dict[str, Any] = next((json.loads(line)["commitInfo"] for line in lines if '"commitInfo"' in line), {})
         metrics = info.get("operationMetrics", {})
         rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
         return Commit(int(names[-1].split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))

@@ -61,9 +61,7 @@ def test_rfm_has_the_published_numbers(tables: Tables) -> None:
         ("14646", 73, "280206.02"),  # the most money
     ],
 )
-def test_a_known_customer_comes_out_right(
-    tables: Tables, customer: str, frequency: int, monetary: str | None
-) -> None:
+def test_a_known_customer_comes_out_right(tables: Tables, customer: str, frequency: int, monetary: str | None) -> None:
     owner = tables.read(silver.IDENTITIES).where(F.col("identifier") == customer).select("customer_id")
     scored = tables.read(gold.RFM_SCORES)
     row = scored.join(owner, "customer_id").head()
@@ -78,7 +76,9 @@ def test_a_known_customer_comes_out_right(
 def test_months_have_the_published_revenue_customers_and_invoices(tables: Tables) -> None:
     orders = tables.read(silver.ORDERS).where("lead_identifier is not null")
     months = orders.groupBy(F.date_format("order_date", "yyyy-MM").alias("month")).agg(
-        F.sum("gross_amount").alias("revenue"), F.countDistinct("lead_identifier").alias("customers"), F.count("*").alias("n")
+        F.sum("gross_amount").alias("revenue"),
+        F.countDistinct("lead_identifier").alias("customers"),
+        F.count("*").alias("n"),
     )
     found = {row.month: (row.revenue, row.customers, row.n) for row in months.collect()}
     assert found["2010-12"] == (Decimal("572713.89"), 885, 1_400)

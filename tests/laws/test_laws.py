@@ -85,7 +85,9 @@ class _reader:  # noqa: N801
             counts = {
                 row["table"]: deltalake.DeltaTable(
                     str(lake / row["table"].replace(".", "/")), version=row["delta_version"]
-                ).to_pyarrow_table(columns=["customer_id"]).num_rows
+                )
+                .to_pyarrow_table(columns=["customer_id"])
+                .num_rows
                 for row in rows
                 if row["table"] in ("silver.customers", "gold.customer_tags")
             }
@@ -161,7 +163,14 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_three_nights_gave(chain: C
         )
     )
     command = [sys.executable, "-c", "from jobs.cli import main; main()", "nightly", "--date", LAST.isoformat()]
-    command += ["--lake", str(lake), "--landing", str(chain.landing), "--settings", ",".join([*chain.settings, str(other)])]
+    command += [
+        "--lake",
+        str(lake),
+        "--landing",
+        str(chain.landing),
+        "--settings",
+        ",".join([*chain.settings, str(other)]),
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYSPARK_GATEWAY_PORT"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

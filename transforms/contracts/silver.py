@@ -251,14 +251,18 @@ ACTIVITY = Table(
         Column("coupon_id", "string", "优惠券", "Coupon"),
         Column("is_matched", "boolean", "已关联订单", "Whether a return names an order that is known; null on others"),
         Column("event_count", "bigint", "事件数", "Events"),
-        Column("order_count", "bigint", "订单数", "Purchases: +1 on an order's first line, -1 on the return that ends it"),
+        Column(
+            "order_count", "bigint", "订单数", "Purchases: +1 on an order's first line, -1 on the return that ends it"
+        ),
         Column("quantity", QUANTITY, "数量", "Pieces, returns negative"),
         Column("gross_amount", MONEY, "实付金额", "Paid for order lines"),
         Column("discount_amount", MONEY, "折扣", "Discounts on order lines"),
         Column("returned_amount", MONEY, "退货金额", "Given back"),
         Column("net_amount", MONEY, "净额", "gross_amount less returned_amount"),
         Column("cost_amount", MONEY, "成本", "Cost of order lines less cost of what came back"),
-        Column("other_amount", MONEY, "其他金额", "Money of events that are neither orders nor returns (deposit, loan)"),
+        Column(
+            "other_amount", MONEY, "其他金额", "Money of events that are neither orders nor returns (deposit, loan)"
+        ),
         Column("dwell_seconds", "bigint", "停留秒数", "Seconds spent"),
         Column("rating_sum", "bigint", "评分和", "Sum of ratings"),
         Column("rating_count", "bigint", "评分数", "Number of ratings"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -38,16 +36,22 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
     own_id = customer_id(F.col("identifier_type"), F.col("identifier"))
     anchored = customer_id(F.col("anchor.identifier_type"), F.col("anchor.identifier"))
     status = (
-        F.when(is_blocked, F.lit("blocked")).when(F.col("component").isNull(), F.lit("alone")).otherwise(F.lit("linked"))
+        F.when(is_blocked, F.lit("blocked"))
+        .when(F.col("component").isNull(), F.lit("alone"))
+        .otherwise(F.lit("linked"))
     )
-    named = owned.withColumn("customer_id", F.when(~is_blocked, F.coalesce(anchored, own_id))).withColumn("status", status)
+    named = owned.withColumn("customer_id", F.when(~is_blocked, F.coalesce(anchored, own_id))).withColumn(
+        "status", status
+    )
     return named.select(*silver.IDENTITIES.column_names)
 
 
 def with_owner(frame: DataFrame, identities: DataFrame) -> DataFrame:
     """The frame with `customer_id` of its lead identifier; null for guests."""
     owners = identities.where("customer_id is not null").select(
-        F.col("identifier_type").alias("lead_identifier_type"), F.col("identifier").alias("lead_identifier"), "customer_id"
+        F.col("identifier_type").alias("lead_identifier_type"),
+        F.col("identifier").alias("lead_identifier"),
+        "customer_id",
     )
     return frame.join(owners, ["lead_identifier_type", "lead_identifier"], "left")
 
@@ -59,5 +63,5 @@ def customer_id(identifier_type: Column, identifier: Column) -> Column:
 
 def _by_type(values: dict[str, int]) -> Column:
     """A number for each identifier type."""
-    pairs = reduce(lambda known, item: [*known, F.lit(item[0]), F.lit(item[1])], values.items(), [])
+    pairs = [part for name, value in values.items() for part in (F.lit(name), F.lit(value))]
     return F.create_map(*pairs)[F.col("identifier_type")]

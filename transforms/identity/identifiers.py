@@ -11,18 +11,19 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import phonenumbers
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
-NULL_LIKES = frozenset(
+_WORDS_FOR_NOTHING = (
     "null none nil nan n/a na undefined unknown anonymous guest test -1 0 - -- . true false not_authenticated "
-    "[object object] empty blocked declined 无 未知 匿名 空".split(" ")
+    "empty blocked declined 无 未知 匿名 空"
 )
+NULL_LIKES = frozenset([*_WORDS_FOR_NOTHING.split(" "), "[object object]"])
 _CHINESE_MOBILE = re.compile(r"^(?:\+86|0086|86)?(1[3-9]\d{9})$")
 _SEPARATORS = re.compile(r"[\s\-().·]+")
 _HASH_DIGITS = {"md5": 32, "sha256": 64}
@@ -247,6 +248,6 @@ def _static_rule(
         tail = digits[-8:]
         if len(set(tail)) == 1:
             return "repeated_digits"
-        if all((int(b) - int(a)) % 10 == 1 for a, b in zip(tail, tail[1:], strict=False)):
+        if all((int(b) - int(a)) % 10 == 1 for a, b in pairwise(tail)):
             return "ascending_digits"
     return None

@@ -44,7 +44,10 @@ def against_truth(identities: DataFrame, truth: DataFrame) -> DataFrame:
         F.sum(_pairs("size")).alias("real"), F.sum(_pairs("linked")).alias("reachable"), F.count("*").alias("persons")
     )
     exact = (
-        cells.join(customers.select("customer_id", F.col("size").alias("c_size"), F.col("parts").alias("c_parts")), "customer_id")
+        cells.join(
+            customers.select("customer_id", F.col("size").alias("c_size"), F.col("parts").alias("c_parts")),
+            "customer_id",
+        )
         .join(persons.select("person_id", F.col("size").alias("p_size"), F.col("parts").alias("p_parts")), "person_id")
         .agg(F.count_if((F.col("c_parts") == 1) & (F.col("p_parts") == 1)).alias("exact"))
     )
