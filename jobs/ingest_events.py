@@ -161,7 +161,8 @@ def _account(
     """A file's ledger rows: one, or one per arrival date where rows have their own."""
     if source.arrival_rule[0] != "event_date":
         readable = file.rows if counts is None else counts.get((file.relative, file.arrival_date), 0)
-        return [_ledger_row(ctx, source, file, "ingested", file.rows, file.rows - readable)]
+        status = "ingested" if file.rows else "loaded"  # a header alone leaves nothing to clean
+        return [_ledger_row(ctx, source, file, status, file.rows, file.rows - readable)]
     own = {day: count for (name, day), count in (counts or {}).items() if name == file.relative}
     rows = [
         _ledger_row(ctx, source, file, "ingested", count, 0, day)

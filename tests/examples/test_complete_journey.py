@@ -19,6 +19,8 @@ from jobs.runtime.tables import Tables
 from tests.nights import run_night
 from transforms.contracts import gold, ops, silver
 
+pytestmark = pytest.mark.soak  # 1.47 million lines: minutes of a night, too long for `make test`
+
 ROOT = Path(__file__).parents[2]
 DATA = (ROOT / "../shared/data/completejourney").resolve()
 SETTINGS = (str(ROOT / "examples/complete_journey/settings.yaml"),)

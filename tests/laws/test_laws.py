@@ -157,7 +157,8 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_three_nights_gave(chain: C
                     "spark.master": "local[1]",
                     "spark.sql.shuffle.partitions": "7",
                     "spark.sql.files.maxPartitionBytes": "65536",
-                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods",
+                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods "
+                    "-XX:ReservedCodeCacheSize=384m",
                 }
             }
         )
