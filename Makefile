@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PORTRAITS := $(VENV)/bin/portraits
 
-.PHONY: help demo test check setup java clean
+.PHONY: help demo test soak check setup java clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ demo: setup ## Generate a small chain, run its nights and the Online Retail exam
 
 test: setup ## Run all tests
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+soak: setup ## Run the long tests too: the whole year of Complete Journey (needs its data in ../shared/data)
+	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)
 
 check: setup ## Lint and type-check
 	@$(VENV)/bin/ruff check jobs transforms tests scripts
