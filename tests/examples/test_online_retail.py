@@ -123,6 +123,7 @@ def test_three_hundred_files_then_five_nights_equal_one_go(lake: Path, tmp_path:
     assert differences(ctx, lake, other, DAY, SETTINGS) == []
 
 
+@pytest.mark.soak  # six loads and a night: 7 minutes
 def test_six_random_loads_equal_one_go(lake: Path, tmp_path: Path) -> None:
     """Files of any day turn up in any load: late ones restate from their own day."""
     landing, other = tmp_path / "landing", tmp_path / "lake"
