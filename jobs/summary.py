@@ -104,7 +104,7 @@ def _customers(view: _View) -> Grid:
     kinds = identities.groupBy("identifier_type").agg(
         F.count("*").alias("seen"),
         F.countDistinct("customer_id").alias("customers"),
-        F.count_if("status = 'blocked'").alias("blocked"),
+        F.count_if(F.col("status") == "blocked").alias("blocked"),
     )
     total = identities.agg(F.count("*").alias("seen"), F.countDistinct("customer_id").alias("customers")).head()
     assert total is not None
