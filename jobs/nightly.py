@@ -82,9 +82,11 @@ def run_night(ctx: JobContext, first: str | None = None) -> None:
     if skipped:
         ctx.progress.note(f"skipped, as --from says: {', '.join(skipped)}")
     with RunLog(ctx) as log:
+        rows: int | None = None
         for number, (name, job) in enumerate(STEPS.items(), start=1):
             if name not in skipped:
-                rows = ctx.tables.read(silver.EVENTS).count() if name not in _READS_RAW else None
+                if rows is None and name not in _READS_RAW:  # once: events do not change after clean-events
+                    rows = ctx.tables.read(silver.EVENTS).count()
                 with ctx.interpreted(rows):
                     log.step(name, job, number, len(STEPS))
 

@@ -77,11 +77,9 @@ class JobContext:
     def small_frame(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]], table: Table) -> DataFrame:
         """Rows made on the driver (as many as files, tables or checks) as one partition of the table's schema."""
         names = table.column_names
-        columns = zip(*[[row[n] for n in names] if isinstance(row, Mapping) else row for row in rows], strict=True)
+        listed = [[row[name] for name in names] if isinstance(row, Mapping) else list(row) for row in rows]
         kinds = to_arrow_schema(table.schema, timezone="UTC")
-        arrays = [pa.array(list(values), field.type) for values, field in zip(columns, kinds, strict=True)]
-        if not rows:
-            arrays = [pa.array([], field.type) for field in kinds]
+        arrays = [pa.array([row[place] for row in listed], field.type) for place, field in enumerate(kinds)]
         return self.spark.createDataFrame(pa.Table.from_arrays(arrays, schema=kinds), table.schema).coalesce(1)
 
     @contextmanager

@@ -98,10 +98,6 @@ class Tables:
         rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
         return Commit(int(names[-1].split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
 
-    def row_count(self, table: Table | str, version: int) -> int:
-        """Rows of a table at a version, from file statistics."""
-        return self.read(table, version).count()
-
     def names(self) -> list[str]:
         """Every table of the lake, as layer.table."""
         layers = ("bronze", "silver", "gold", "ops")
