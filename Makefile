@@ -11,7 +11,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 demo: setup ## Generate a small chain, run its nights and the Online Retail example, print what came out
-	@scripts/demo.sh
+	@$(VENV)/bin/python scripts/demo.py
 
 test: setup ## Run all tests
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)

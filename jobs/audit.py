@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import AuditRefused, JobContext, main
-from jobs.runtime.publications import VERDICT, count_rows, current, previous_counts
+from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows, current, previous_counts
+from jobs.runtime.tables import slice_of
 from transforms.contracts import Table, discrepancies, gold, ops, silver
 from transforms.tags import tag_columns
 
 _THREADS = 4
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
+Measures = dict[str, dict[str, Decimal]]  # by table and name
+
+# What is summed beside the key check: SQL over the rows of one key, then over all keys.
+_SUMMED = {
+    "silver.identities": {"owners": ("max(customer_id)", "count(distinct owners)")},
+    "gold.rfm_scores": {"scored": ("count_if(scope = 'chain')", "sum(scored)")},
+    "gold.segment_members": {"primary": ("count_if(kind = 'primary')", "sum(primary)")},
+    "silver.order_lines": {"net_amount": ("sum(net_amount)", "sum(net_amount)")},
+    "silver.orders": {
+        "net_amount": ("sum(net_amount)", "sum(net_amount)"),
+        "gross_amount": ("sum(gross_amount)", "sum(gross_amount)"),
+    },
+    "silver.activity": {"gross_amount": ("sum(gross_amount)", "sum(gross_amount)")},
+}
+
+# Numbers that two tables must agree on.
+_AGREE = [
+    ("one_row_per_owner", ("silver.customers", "rows"), ("silver.identities", "owners")),
+    ("every_customer_is_tagged", ("gold.customer_tags", "rows"), ("silver.customers", "rows")),
+    ("every_customer_is_scored", ("gold.rfm_scores", "scored"), ("silver.customers", "rows")),
+    ("one_primary_segment_each", ("gold.segment_members", "primary"), ("silver.customers", "rows")),
+    ("lines_sum_to_orders", ("silver.orders", "net_amount"), ("silver.order_lines", "net_amount")),
+    ("partials_sum_to_orders", ("silver.activity", "gross_amount"), ("silver.orders", "gross_amount")),
+]
 
 
 def run(ctx: JobContext) -> None:
     """Check keys, contracts, sums that must agree, and bounds against the last published run."""
     tables = [table for table in _audited(ctx) if ctx.tables.exists(table)]
-    checks = [*_keys(ctx, tables), *_sums(ctx), *_landing(ctx)]
-    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: small checks run side by side
-        found = [row for rows in pool.map(DataFrame.collect, checks) for row in rows]
-    findings = [(row.check, row.table, row.observed, row.expected, row.is_passed) for row in found]
-    findings += [_contract(ctx, table) for table in tables]
-    counts = {row.table: int(row.observed.split(" ")[0]) for row in found if row.check == "key_is_unique"}
-    findings += _bounds(ctx, counts)
-    findings += [*_missing_feeds(ctx), *_published_rows(ctx)]
+    measured = _measure(ctx, tables)
+    published = current(ctx.tables)
+    findings = [
+        *_keys(measured),
+        *_agreements(measured),
+        *_landing(ctx),
+        *[_contract(ctx, table) for table in tables],
+        *_bounds(ctx, published, measured),
+        *_missing_feeds(ctx),
+        *_published_rows(ctx, published),
+    ]
     failed = [finding for finding in findings if not finding[4]]
     _write(ctx, findings, failed)
     ctx.facts["checks"] = len(findings)
@@ -49,93 +78,70 @@ def _audited(ctx: JobContext) -> list[Table]:
     return [*silver.TABLES, *gold.TABLES, tags]
 
 
-def _slice(ctx: JobContext, table: Table) -> DataFrame:
-    """The rows of the run date where the table has such slices, else the whole table."""
-    frame = ctx.tables.read(table)
-    for name in ("run_date", "kpi_date"):
-        if name in table.column_names:
-            return frame.where(F.col(name) == F.lit(ctx.run_date))
-    return frame
+def _measure(ctx: JobContext, tables: list[Table]) -> Measures:
+    """Rows, repeated keys and sums of each table's slice."""
+    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: small checks run side by side
+        found = pool.map(lambda table: _measured(slice_of(ctx.tables.read(table), ctx.run_date), table), tables)
+        return {table.full_name: measures for table, measures in zip(tables, found, strict=True)}
 
 
-def _finding(frame: DataFrame, check: str, table: str, observed: Column, expected: Column, passed: Column) -> DataFrame:
-    return frame.select(
-        F.lit(check).alias("check"),
-        F.lit(table).alias("table"),
-        observed.cast("string").alias("observed"),
-        expected.cast("string").alias("expected"),
-        F.coalesce(passed, F.lit(False)).alias("is_passed"),
-    )
+def _measured(frame: DataFrame, table: Table) -> dict[str, Decimal]:
+    """All measures of one table in one pass."""
+    summed = _SUMMED.get(table.full_name, {})
+    of_key = [F.expr(inner).alias(name) for name, (inner, _) in summed.items()]
+    whole = {
+        "rows": "sum(n)",
+        "repeated": "count_if(n > 1)",
+        **{name: outer for name, (_, outer) in summed.items()},
+    }
+    counted = frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key)
+    measures = [F.coalesce(F.expr(sql), F.lit(0)).cast("decimal(38,2)").alias(name) for name, sql in whole.items()]
+    found = counted.agg(*measures).head()
+    assert found is not None
+    return found.asDict()
 
 
-def _keys(ctx: JobContext, tables: list[Table]) -> list[DataFrame]:
+def _keys(measured: Measures) -> list[Finding]:
     """Key columns together are unique."""
-    checks = []
-    for table in tables:
-        frame = _slice(ctx, table)
-        counted = (
-            frame.groupBy(*table.key)
-            .count()
-            .agg(F.coalesce(F.sum("count"), F.lit(0)).alias("rows"), F.count_if(F.col("count") > 1).alias("repeated"))
-        )
-        observed = F.concat("rows", F.lit(" rows, "), "repeated", F.lit(" keys repeated"))
-        checks.append(
-            _finding(
-                counted, "key_is_unique", table.full_name, observed, F.lit("0 keys repeated"), F.col("repeated") == 0
-            )
-        )
-    return checks
-
-
-def _sums(ctx: JobContext) -> list[DataFrame]:
-    """Numbers that two tables must agree on."""
-    customers = ctx.tables.read(silver.CUSTOMERS).agg(F.count("*").alias("n"))
-    owners = ctx.tables.read(silver.IDENTITIES).agg(F.countDistinct("customer_id").alias("n"))
-    tagged = ctx.tables.read("gold.customer_tags").where(_today(ctx)).agg(F.count("*").alias("n"))
-    scored = (
-        ctx.tables.read(gold.RFM_SCORES).where(_today(ctx) & (F.col("scope") == "chain")).agg(F.count("*").alias("n"))
-    )
-    primary = (
-        ctx.tables.read(gold.SEGMENT_MEMBERS)
-        .where(_today(ctx) & (F.col("kind") == "primary"))
-        .agg(F.count("*").alias("n"))
-    )
-    lines = ctx.tables.read(silver.ORDER_LINES).agg(F.coalesce(F.sum("net_amount"), F.lit(0)).alias("n"))
-    orders = ctx.tables.read(silver.ORDERS).agg(F.coalesce(F.sum("net_amount"), F.lit(0)).alias("n"))
-    sold = ctx.tables.read(silver.ACTIVITY).agg(F.coalesce(F.sum("gross_amount"), F.lit(0)).alias("n"))
-    gross = ctx.tables.read(silver.ORDERS).agg(F.coalesce(F.sum("gross_amount"), F.lit(0)).alias("n"))
     return [
-        _agree("one_row_per_owner", "silver.customers", customers, owners),
-        _agree("every_customer_is_tagged", "gold.customer_tags", tagged, customers),
-        _agree("every_customer_is_scored", "gold.rfm_scores", scored, customers),
-        _agree("one_primary_segment_each", "gold.segment_members", primary, customers),
-        _agree("lines_sum_to_orders", "silver.orders", orders, lines),
-        _agree("partials_sum_to_orders", "silver.activity", sold, gross),
+        (
+            KEY_CHECK,
+            table,
+            f"{int(found['rows'])} rows, {int(found['repeated'])} keys repeated",
+            "0 keys repeated",
+            not found["repeated"],
+        )
+        for table, found in measured.items()
     ]
 
 
-def _agree(check: str, table: str, left: DataFrame, right: DataFrame) -> DataFrame:
-    both = left.select(F.col("n").alias("l")).crossJoin(right.select(F.col("n").alias("r")))
-    return _finding(both, check, table, F.col("l"), F.col("r"), F.col("l") == F.col("r"))
+def _agreements(measured: Measures) -> list[Finding]:
+    findings = []
+    for check, (table, name), (other, other_name) in _AGREE:
+        here, there = measured.get(table, {}).get(name), measured.get(other, {}).get(other_name)
+        findings.append((check, table, str(here), f"{there} ({other_name} of {other})", here == there))
+    return findings
 
 
-def _landing(ctx: JobContext) -> list[DataFrame]:
+def _landing(ctx: JobContext) -> list[Finding]:
     """Law 5: every row of every landing file is accounted for; and not too many are refused."""
     ledger = ctx.tables.read(ops.LANDING_FILES)
     outcomes = ["accepted", "duplicate", "rejected", "ignored", "suppressed", "not_due"]
     total = reduce(lambda left, right: left + right, [F.col(f"rows_{name}") for name in outcomes])
-    due = ledger.where(F.col("arrival_date").isNull() | (F.col("arrival_date") <= F.lit(ctx.run_date)))
-    open_files = due.agg(F.count_if((F.col("rows_read") != total) | (F.col("status") == "ingested")).alias("n"))
-    tonight = ledger.where(F.col("run_id") == ctx.run_id).agg(
-        F.coalesce(F.sum("rows_rejected"), F.lit(0)).alias("rejected"),
-        F.coalesce(F.sum("rows_read"), F.lit(0)).alias("read"),
-    )
+    is_due = F.col("arrival_date").isNull() | (F.col("arrival_date") <= F.lit(ctx.run_date))
+    is_open = (F.col("rows_read") != total) | (F.col("status") == "ingested")
+    tonight = F.col("run_id") == ctx.run_id
+    found = ledger.agg(
+        F.count_if(is_due & is_open).alias("open"),
+        F.coalesce(F.sum(F.when(tonight, F.col("rows_rejected"))), F.lit(0)).alias("rejected"),
+        F.coalesce(F.sum(F.when(tonight, F.col("rows_read"))), F.lit(0)).alias("read"),
+    ).head()
+    assert found is not None
     most = ctx.settings.audit.most_rejected_share
-    share = F.col("rejected") <= F.col("read") * F.lit(most)
-    observed = F.concat("rejected", F.lit(" of "), "read", F.lit(" rows"))
+    share = f"{found.rejected} of {found.read} rows"
     return [
-        _finding(open_files, "files_balance", "ops.landing_files", F.col("n"), F.lit(0), F.col("n") == 0),
-        _finding(tonight, "rejected_share", "ops.landing_files", observed, F.lit(f"at most {most:.0%}"), share),
+        ("files_balance", "ops.landing_files", str(found.open), "0", found.open == 0),
+        ("rejected_share", "ops.landing_files", share, f"at most {most:.0%}", found.rejected <= found.read * most),
     ]
 
 
@@ -148,15 +154,15 @@ def _contract(ctx: JobContext, table: Table) -> Finding:
     return ("contract_is_kept", table.full_name, "; ".join(problems) or "kept", "kept", not problems)
 
 
-def _bounds(ctx: JobContext, counts: dict[str, int]) -> list[Finding]:
+def _bounds(ctx: JobContext, published: list[Published], measured: Measures) -> list[Finding]:
     """Rows against the last published run: a table that halves or trebles overnight is a fault until accepted."""
     rules = ctx.settings.audit
     findings = []
-    for name, before in sorted(previous_counts(ctx.tables).items()):
-        if name in counts and before >= 100 and not name.startswith("ops."):
+    for name, before in sorted(previous_counts(ctx.tables, published).items()):
+        if name in measured and before >= 100 and not name.startswith("ops."):
+            rows = int(measured[name]["rows"])
             low, high = int(before * rules.least_row_share), int(before * rules.most_row_share)
-            passed = low <= counts[name] <= high
-            findings.append(("rows_within_bounds", name, f"{counts[name]} rows", f"{low} to {high} rows", passed))
+            findings.append(("rows_within_bounds", name, f"{rows} rows", f"{low} to {high} rows", low <= rows <= high))
     return findings
 
 
@@ -181,9 +187,8 @@ def _missing_feeds(ctx: JobContext) -> list[Finding]:
     ]
 
 
-def _published_rows(ctx: JobContext) -> list[Finding]:
+def _published_rows(ctx: JobContext, published: list[Published]) -> list[Finding]:
     """The current publication still reads as it was published: a damaged commit reads as a smaller table, silently."""
-    published = current(ctx.tables)
     counts = count_rows(ctx.tables, {entry.table: entry.version for entry in published})
     return [
         (
@@ -209,10 +214,6 @@ def _write(ctx: JobContext, findings: list[Finding], failed: list[Finding]) -> N
         rows.append((ctx.run_id, ctx.run_date, check, table, "reject", passed, observed, expected, version, at))
     frame = ctx.small_frame(rows, ops.DATA_QUALITY)
     ctx.tables.append(ops.DATA_QUALITY, frame)
-
-
-def _today(ctx: JobContext) -> Column:
-    return F.col("run_date") == F.lit(ctx.run_date)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import reduce
 from typing import Any
@@ -17,6 +18,8 @@ from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, events
 from transforms.sources import Source, apply_records
 
 _KEPT = ("_source_file", "_row_number", "_arrival_date", "_record", "_events", "_problems", "_warnings", "_is_ignored")
+_THREADS = 4
+_BROADCAST_IDS = 1_000_000  # some 60 MB
 
 
 def run(ctx: JobContext) -> None:
@@ -25,16 +28,16 @@ def run(ctx: JobContext) -> None:
     if not due:
         ctx.progress.note("nothing new has arrived: silver.events stays as it is")
         return
-    with ctx.interpreted(sum(slice_.rows_read for slice_ in due)):
-        rows = _judged(ctx, due).persist()
+    size = sum(slice_.rows_read for slice_ in due)
+    with ctx.interpreted(size):
+        rows = _judged(ctx, due)
         incoming = events_of(rows, ctx.settings.identity.linking)
-        marked = drop_copies(incoming, _known_copies(ctx, rows)).persist()
-        _write_events(ctx, marked)
+        marked = ctx.settled(drop_copies(incoming, _known_copies(ctx, rows)), size)
+        counted = _count(rows, marked)  # first of all: after a write to silver.events Spark would mark again
+        _write_events(ctx, marked, counted)
         _write_refused(ctx, due, rows)
-        _write_ledger(ctx, due, rows, marked)
+        _write_ledger(ctx, due, counted)
         _write_warnings(ctx, rows)
-        rows.unpersist()
-        marked.unpersist()
 
 
 def _due(ctx: JobContext) -> list[Row]:
@@ -49,11 +52,15 @@ def _judged(ctx: JobContext, due: Sequence[Row]) -> DataFrame:
     """Bronze rows of the due slices with their events and problems; grain one row, key (source, file, number)."""
     ledger = ctx.tables.read(ops.LANDING_FILES).groupBy("source").agg(F.min("arrival_date"))
     firsts: dict[str, date | None] = {row[0]: row[1] for row in ledger.collect()}
-    frames = [
-        _judge(ctx, ctx.settings.sources[name], [slice_ for slice_ in due if slice_.source == name], firsts.get(name))
-        for name in sorted({slice_.source for slice_ in due})
-    ]
-    return reduce(DataFrame.unionByName, frames)
+    names = sorted({slice_.source for slice_ in due})
+
+    def judged(name: str) -> DataFrame:
+        slices = [slice_ for slice_ in due if slice_.source == name]
+        rows = _judge(ctx, ctx.settings.sources[name], slices, firsts.get(name))
+        return ctx.settled(rows, sum(slice_.rows_read for slice_ in slices))
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # planning a source takes one core, and longer than a small night's rows
+        return reduce(DataFrame.unionByName, pool.map(judged, names))
 
 
 def _judge(ctx: JobContext, source: Source, due: Sequence[Row], first_arrival: date | None) -> DataFrame:
@@ -88,44 +95,69 @@ def _among(column: str, values: Sequence[Any]) -> str:
 
 
 def _known_copies(ctx: JobContext, rows: DataFrame) -> DataFrame | None:
-    """Rows of silver.events that may share an id with the new ones; None when there is no table yet.
+    """Rows of silver.events that share an id with the new ones; None when there are none.
 
-    Where every source limits lateness, copies can only be on the dates that lateness allows; otherwise all dates
-    are looked at, in the few narrow columns that decide.
+    Where every source limits lateness, copies can only be on the dates that lateness allows; otherwise all dates are
+    looked at, by id alone; whole rows are read only of the dates on which copies were found.
     """
     if ctx.full or not ctx.tables.exists(silver.EVENTS):
         return None
     known = ctx.tables.read(silver.EVENTS)
-    limits = [source.lateness_days for source in ctx.settings.sources.values()]
-    if all(limit is not None for limit in limits):
-        oldest = rows.agg(F.min(F.array_min("_events.event_date"))).head()
-        known = known.where(F.col("event_date") >= F.lit(oldest[0] if oldest else None))
+    brought = rows.agg(
+        F.sum(F.size("_events")).alias("events"), F.min(F.array_min("_events.event_date")).alias("oldest")
+    ).head()
+    assert brought is not None
+    if all(source.lateness_days is not None for source in ctx.settings.sources.values()):
+        known = known.where(F.col("event_date") >= F.lit(brought.oldest))
     ids = rows.select(F.explode("_events.event_id").alias("event_id")).distinct()
-    return (
-        known.join(ids, "event_id", "left_semi")
-        .select("*", content_hash().alias("_content_hash"))
-        .select("event_id", "event_date", *ORDER_OF_COPIES)
+    if (brought.events or 0) <= _BROADCAST_IDS:
+        ids = F.broadcast(ids)
+    copies = known.select("event_id", "event_date").join(ids, "event_id", "left_semi")
+    dates = [row.event_date for row in copies.select("event_date").distinct().collect()]
+    if not dates:
+        return None
+    same = known.where(F.col("event_date").isin(dates)).join(ids, "event_id", "left_semi")
+    return same.withColumn("_content_hash", content_hash()).select("event_id", *ORDER_OF_COPIES)
+
+
+def _count(rows: DataFrame, marked: DataFrame) -> dict[tuple[str, date | None], Row]:
+    """What became of each slice's rows and events, in one pass; as many as files, so collected."""
+    is_new = F.col("_status") == "accepted"
+    of_row = marked.groupBy("_source_file", "_row_number").agg(
+        F.bool_or(F.col("_status") != "duplicate").alias("is_accepted"),
+        F.count_if(is_new).alias("events"),
+        F.count_if("_replaces_known").alias("replaced"),
+        F.count_if(is_new & (F.col("event_date") < F.col("arrival_date"))).alias("late"),
     )
+    judged = rows.select("_source_file", "_row_number", "_arrival_date", F.size("_problems").alias("_p"), "_is_ignored")
+    counted = (
+        judged.join(of_row, ["_source_file", "_row_number"], "left")
+        .groupBy("_source_file", "_arrival_date")
+        .agg(
+            F.count_if("is_accepted").alias("accepted"),
+            F.count_if(~F.col("is_accepted")).alias("duplicate"),
+            F.count_if(F.col("_p") > 0).alias("rejected"),
+            F.count_if("_is_ignored").alias("ignored"),
+            *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("events", "replaced", "late")],
+        )
+    )
+    return {(row._source_file, row._arrival_date): row for row in counted.collect()}
 
 
-def _write_events(ctx: JobContext, marked: DataFrame) -> None:
+def _write_events(ctx: JobContext, marked: DataFrame, counted: dict[tuple[str, date | None], Row]) -> None:
     """Append the accepted events; where an earlier copy turned up late, its dates are rewritten instead."""
     accepted = marked.where("_status = 'accepted'").select(*silver.EVENTS.column_names)
-    counts = marked.agg(
-        F.count_if(F.col("_status") == "accepted").alias("accepted"),
-        F.count_if("_replaces_known").alias("replaced"),
-        F.count_if((F.col("_status") == "accepted") & (F.col("event_date") < F.col("arrival_date"))).alias("late"),
-    ).head()
-    assert counts is not None
+    events, replaced, late = (sum(row[name] for row in counted.values()) for name in ("events", "replaced", "late"))
+    is_first = not ctx.tables.exists(silver.EVENTS)
     if ctx.full:
         ctx.tables.replace(silver.EVENTS, accepted)
-    elif counts.replaced:
+    elif replaced:
         _rewrite_dates(ctx, marked, accepted)
-    elif counts.accepted or not ctx.tables.exists(silver.EVENTS):
+    elif events or is_first:
         ctx.tables.append(silver.EVENTS, accepted)
-    ctx.facts["events"] = counts.accepted
-    if counts.late:
-        ctx.progress.note(f"{counts.late:,} events are older than their arrival date: their dates are restated")
+    ctx.facts["events"] = events
+    if late and not is_first:
+        ctx.progress.note(f"{late:,} events are older than their arrival date: their dates are restated")
 
 
 def _rewrite_dates(ctx: JobContext, marked: DataFrame, accepted: DataFrame) -> None:
@@ -156,27 +188,9 @@ def _write_refused(ctx: JobContext, due: Sequence[Row], rows: DataFrame) -> None
     ctx.tables.overwrite_where(silver.REJECTED_RECORDS, refused.coalesce(1), slices)
 
 
-def _write_ledger(ctx: JobContext, due: Sequence[Row], rows: DataFrame, marked: DataFrame) -> None:
+def _write_ledger(ctx: JobContext, due: Sequence[Row], counted: dict[tuple[str, date | None], Row]) -> None:
     """Account for every slice: its rows were accepted, duplicates, rejected or ignored."""
-    outcomes = marked.groupBy("_source_file", "_row_number").agg(
-        F.bool_or(F.col("_status") != "duplicate").alias("is_accepted")
-    )
-    counted = (
-        rows.select(
-            "_source_file", "_row_number", "_arrival_date", F.size("_problems").alias("_problems"), "_is_ignored"
-        )
-        .join(outcomes, ["_source_file", "_row_number"], "left")
-        .groupBy("_source_file", "_arrival_date")
-        .agg(
-            F.count_if("is_accepted").alias("accepted"),
-            F.count_if(~F.col("is_accepted")).alias("duplicate"),
-            F.count_if(F.col("_problems") > 0).alias("rejected"),
-            F.count_if("_is_ignored").alias("ignored"),
-        )
-        .collect()
-    )
-    counts = {(row._source_file, row._arrival_date): row for row in counted}
-    accounted = [_accounted(ctx, slice_, counts.get((slice_.source_file, slice_.arrival_date))) for slice_ in due]
+    accounted = [_accounted(ctx, slice_, counted.get((slice_.source_file, slice_.arrival_date))) for slice_ in due]
     ctx.tables.upsert(ops.LANDING_FILES, ctx.small_frame(accounted, ops.LANDING_FILES))
     ctx.facts["rows read"] = sum(row["rows_read"] for row in accounted)
     ctx.facts["duplicates"] = sum(row["rows_duplicate"] for row in accounted)

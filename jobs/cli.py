@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from jobs import check_settings, compare, generate, nightly, published, summary
@@ -22,11 +22,15 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Entry of the console script."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: chosen.action(chosen)))
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """One command, as the console script takes it; the exit code."""
+    chosen = _parser().parse_args(arguments)
+    return guarded(lambda: chosen.action(chosen))
 
 
 def _parser() -> argparse.ArgumentParser:

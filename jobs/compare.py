@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import DONE, FAILED, a_date, add_settings_arguments
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.tables import Tables
+from jobs.runtime.tables import Tables, slice_of
 from transforms.contracts import Table, gold, silver
 from transforms.contracts.bronze import bronze_table
 from transforms.tags import tag_columns
@@ -54,7 +54,7 @@ def compare_lakes(
         if missing:
             differences.append(f"{name}: is not in {missing[0]}")
         else:
-            pairs[name] = tuple(_slice(tables.read(name), run_date) for tables in (left, right))
+            pairs[name] = tuple(slice_of(tables.read(name), run_date) for tables in (left, right))
     prints = _fingerprints(pairs)
     for name, (a, b) in pairs.items():
         if set(a.columns) != set(b.columns):
@@ -68,13 +68,6 @@ def _contracts(settings: Settings) -> dict[str, Table]:
     bronze = [bronze_table(source.name, source.columns) for source in settings.sources.values()]
     tags = gold.customer_tags_table(tag_columns(settings.tags))
     return {table.full_name: table for table in [*bronze, *silver.TABLES, *gold.TABLES, tags]}
-
-
-def _slice(frame: DataFrame, run_date: date | None) -> DataFrame:
-    for name in ("run_date", "kpi_date"):
-        if run_date and name in frame.columns:
-            return frame.where(F.col(name) == F.lit(run_date))
-    return frame
 
 
 def _fingerprints(pairs: dict[str, tuple[DataFrame, ...]]) -> dict[tuple[str, int], tuple[int, int]]:

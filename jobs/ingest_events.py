@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 from typing import Any
@@ -34,24 +34,27 @@ class _Taken:
     files: tuple[str, ...]
 
 
+@dataclass
+class _Before:
+    """What ops.landing_files knows of a source: its files, and its first arrival date."""
+
+    files: set[str] = field(default_factory=set)
+    first_arrival: date | None = None
+
+
 def run(ctx: JobContext) -> None:
     """Take every new file of every source that arrived up to the run date."""
-    ledger = ctx.tables.read_or_empty(ops.LANDING_FILES)
-    known: dict[str, set[str]] = {}
-    for row in ledger.select("source", "source_file").distinct().collect() if not ctx.full else ():
-        known.setdefault(row.source, set()).add(row.source_file)
     token_key(ctx.env)  # a missing key stops here, before anything is written
+    before = _accounted_before(ctx)
     until = ctx.horizon()
     new = {
-        source.name: ctx.landing.new_files(source, until, known.get(source.name, set()))
+        source.name: ctx.landing.new_files(source, until, () if ctx.full else before[source.name].files)
         for source in ctx.settings.sources.values()
     }
     size = sum(file.size for files in new.values() for file in files)
     with ctx.interpreted(size // _BYTES_PER_ROW), ThreadPoolExecutor(_THREADS) as pool:
         sources = ctx.settings.sources.values()
-        taken = list(
-            pool.map(lambda source: _take(ctx, source, new[source.name], known.get(source.name, set())), sources)
-        )
+        taken = list(pool.map(lambda source: _take(ctx, source, new[source.name], before[source.name]), sources))
     _write_refused(ctx, taken)
     rows = [row for part in taken for row in part.ledger]
     if rows:
@@ -61,10 +64,22 @@ def run(ctx: JobContext) -> None:
     ctx.facts["rejected"] = sum(row[7] for row in rows)
 
 
-def _take(ctx: JobContext, source: Source, files: list[LandingFile], known: set[str]) -> _Taken:
+def _accounted_before(ctx: JobContext) -> dict[str, _Before]:
+    """The ledger by source, read once; as many rows as files."""
+    ledger = ctx.tables.read_or_empty(ops.LANDING_FILES).select("source", "source_file", "arrival_date")
+    before = {name: _Before() for name in ctx.settings.sources}
+    for row in ledger.collect():
+        if row.source in before:
+            known = before[row.source]
+            known.files.add(row.source_file)
+            known.first_arrival = min(filter(None, (known.first_arrival, row.arrival_date)), default=None)
+    return before
+
+
+def _take(ctx: JobContext, source: Source, files: list[LandingFile], before: _Before) -> _Taken:
     """Survey the source's new files, write their rows to bronze, and account for each file."""
     if source.expected == "daily" and not any(file.arrival_date == ctx.run_date for file in files):
-        _report_missing(ctx, source, known)
+        _report_missing(ctx, source, before.files)
     if not files:
         return _Taken([], None, ())
     survey = ctx.landing.survey(source, files)
@@ -75,13 +90,15 @@ def _take(ctx: JobContext, source: Source, files: list[LandingFile], known: set[
     if not survey.good:
         empty = [_ledger_row(ctx, source, file, "loaded") for file in survey.files if not file.fault]
         return _Taken([*faulty, *empty], None, tuple(file.relative for file in survey.files))
-    return _write_bronze(ctx, source, survey, faulty)
+    return _write_bronze(ctx, source, survey, faulty, before)
 
 
-def _write_bronze(ctx: JobContext, source: Source, survey: Survey, faulty: list[tuple[Any, ...]]) -> _Taken:
+def _write_bronze(
+    ctx: JobContext, source: Source, survey: Survey, faulty: list[tuple[Any, ...]], before: _Before
+) -> _Taken:
     """Replace the rows of exactly these files, so that a rerun after a kill never takes a file twice."""
     table = bronze_table(source.name, source.columns, source.label)
-    received = _received(ctx, source, survey)
+    received = _received(ctx, source, survey, before)
     names = ", ".join(literal(file.relative) for file in survey.good)
     days = ", ".join(sorted({literal(file.arrival_date) for file in survey.good if file.arrival_date}))
     slices = f"_source_file in ({names})" + (f" and _arrival_date in ({days})" if days else "")
@@ -99,7 +116,7 @@ def _write_bronze(ctx: JobContext, source: Source, survey: Survey, faulty: list[
     return _Taken([*faulty, *ledger], refused, tuple(file.relative for file in survey.files))
 
 
-def _received(ctx: JobContext, source: Source, survey: Survey) -> DataFrame:
+def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) -> DataFrame:
     """The files' rows as bronze keeps them, still with `_text` and `_unreadable`."""
     rows = ctx.landing.rows(source, survey)
     columns = {name: F.col(f"`{name}`") for name in source.columns}
@@ -135,19 +152,17 @@ def _received(ctx: JobContext, source: Source, survey: Survey) -> DataFrame:
     )
     if source.arrival_rule[0] == "event_date":
         kept = kept.withColumn("_arrival_date", row_arrival_date(source, settings.timezone))
-    problems = apply_records(kept, source, settings.timezone, _first_arrival(ctx, source, survey))
+    problems = apply_records(kept, source, settings.timezone, _first_arrival(survey, before))
     has_problem = (F.size("_problems") > 0) & F.col("_unreadable").isNull()
     return problems.withColumn("_record", F.when(has_problem, F.col("_text"))).withColumn(
         "_record", sealed(F.col("_record"), ctx.env)
     )
 
 
-def _first_arrival(ctx: JobContext, source: Source, survey: Survey) -> date | None:
+def _first_arrival(survey: Survey, before: _Before) -> date | None:
     """The source's first arrival date, on which lateness is not applied."""
-    known = ctx.tables.read_or_empty(ops.LANDING_FILES).where(F.col("source") == source.name)
-    first = known.agg(F.min("arrival_date")).head() if source.lateness_days is not None else None
-    dates = [file.arrival_date for file in survey.good if file.arrival_date]
-    return min([*dates, *([first[0]] if first and first[0] else [])], default=None)
+    dates = [file.arrival_date for file in survey.good]
+    return min(filter(None, (before.first_arrival, *dates)), default=None)
 
 
 def _rows_by_file(bronze: DataFrame) -> dict[tuple[str, date | None], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from datetime import date, timedelta
 
 from jobs import (
@@ -81,14 +82,16 @@ def run_night(ctx: JobContext, first: str | None = None) -> None:
     ctx.progress.note(f"night of {ctx.run_date}{beside}")
     if skipped:
         ctx.progress.note(f"skipped, as --from says: {', '.join(skipped)}")
-    with RunLog(ctx) as log:
-        rows: int | None = None
+    with RunLog(ctx) as log, ExitStack() as whole_night:
+        is_known = False
         for number, (name, job) in enumerate(STEPS.items(), start=1):
-            if name not in skipped:
-                if rows is None and name not in _READS_RAW:  # once: events do not change after clean-events
-                    rows = ctx.tables.read(silver.EVENTS).count()
-                with ctx.interpreted(rows):
-                    log.step(name, job, number, len(STEPS))
+            if name in skipped:
+                continue
+            if not is_known and name not in _READS_RAW:  # once: events do not change after clean-events
+                rows, is_known = ctx.tables.read(silver.EVENTS).count(), True
+                whole_night.enter_context(ctx.interpreted(rows))
+                whole_night.enter_context(ctx.kept_events(rows))
+            log.step(name, job, number, len(STEPS))
 
 
 def _date_range(text: str) -> list[date]:

@@ -15,7 +15,7 @@ if [ ! -x "$VENV/bin/python" ]; then
   "$PYTHON" -m venv "$VENV" || { echo "python -m venv failed; on Debian or Ubuntu: sudo apt-get install -y python3-venv" >&2; exit 1; }
 fi
 echo "Installing locked dependencies …"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+"$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.lock
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 # Two jars are all that Delta needs (10 MB). Spark's own Ivy fetches them from Maven Central into its cache, so that

@@ -27,6 +27,8 @@ from transforms.identity.anchors import with_owner
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 _INTERPRETED_ROWS = 150_000
+_KEPT_ROWS = 1_000_000
+_SETTLED_ROWS = 1_000_000
 
 
 class AuditRefused(RuntimeError):
@@ -52,6 +54,8 @@ class JobContext:
     accept: str | None = None
     progress: Progress = field(default_factory=Progress)
     facts: dict[str, Any] = field(default_factory=dict)
+    _kept_events: DataFrame | None = None
+    _persisted: list[DataFrame] = field(default_factory=list)
 
     @property
     def settings_digest(self) -> str:
@@ -68,7 +72,24 @@ class JobContext:
 
     def events(self) -> DataFrame:
         """silver.events as known on the run date."""
+        if self._kept_events is not None:
+            return self._kept_events
         return self.tables.read(silver.EVENTS).where(F.col("arrival_date") <= F.lit(self.run_date))
+
+    @contextmanager
+    def kept_events(self, rows: int) -> Iterator[None]:
+        """`events` are read once for this block where they are few.
+
+        A scan opens a file for each business date, 1.3 s for 400 of them, and a night scans a dozen times.
+        """
+        if rows <= _KEPT_ROWS:
+            self._kept_events = self.events().persist()
+        try:
+            yield
+        finally:
+            if self._kept_events is not None:
+                self._kept_events.unpersist()
+            self._kept_events = None
 
     def owned(self, table: Table) -> DataFrame:
         """A silver table with `customer_id` of its lead identifier; null for guests."""
@@ -99,6 +120,22 @@ class JobContext:
         finally:
             for key, value in before.items():
                 self.spark.conf.set(key, value)
+
+    def settled(self, frame: DataFrame, rows: int) -> DataFrame:
+        """The frame, worked out once for several uses in this step; of few rows its plan is forgotten too.
+
+        Every later step analyses a kept plan again, 0.2 s a step for the plans of eleven sources. Many rows keep
+        their plan, by which a cluster works out again what a lost executor held.
+        """
+        if rows <= _SETTLED_ROWS:
+            return frame.localCheckpoint()
+        self._persisted.append(frame.persist())
+        return self._persisted[-1]
+
+    def forget(self) -> None:
+        """Free what was settled; the run log calls it after each step."""
+        while self._persisted:
+            self._persisted.pop().unpersist()
 
     def now(self) -> datetime:
         """The wall clock, UTC, without zone as Spark takes it; only ops tables see it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +13,7 @@ from jobs.runtime.tables import Tables
 from transforms.contracts import ops
 
 VERDICT = "audit_verdict"
-_COUNTED = "key_is_unique"
+KEY_CHECK = "key_is_unique"
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,21 @@ def last_verdict(tables: Tables, run_date: date) -> Verdict | None:
     if found is None:
         return None
     rows = quality.where((F.col("run_id") == found.run_id) & (F.col("checked_at") == F.lit(found.checked_at))).collect()
-    versions = {row.table: row.delta_version for row in rows if row.check == _COUNTED}
+    versions = {row.table: row.delta_version for row in rows if row.check == KEY_CHECK}
     return Verdict(found.run_id, found.is_passed, found.observed, versions)
 
 
-def previous_counts(tables: Tables) -> dict[str, int]:
+def previous_counts(tables: Tables, published: Sequence[Published]) -> dict[str, int]:
     """Rows that the audit of the current publication counted, by table; of sliced tables its date's slice."""
-    published = current(tables)
     if not published:
         return {}
     quality = tables.read(ops.DATA_QUALITY)
-    rows = quality.where((F.col("run_id") == published[0].run_id) & (F.col("check") == _COUNTED)).collect()
+    rows = quality.where((F.col("run_id") == published[0].run_id) & (F.col("check") == KEY_CHECK)).collect()
     return {row.table: int(row.observed.split(" ")[0]) for row in rows}
 
 
 def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:
-    """Rows of each table at the given version."""
+    """Rows of each table at the given version; Delta answers from its log."""
     with ThreadPoolExecutor(4) as pool:
         counts = pool.map(lambda item: tables.read(*item).count(), versions.items())
         return dict(zip(versions, counts, strict=True))

@@ -44,6 +44,7 @@ class RunLog:
             message = f"{type(error).__name__}: {str(error)[:500]}"
             raise
         finally:
+            ctx.forget()
             self._keep(name, status, started, time.monotonic() - clock, message)
 
     def _keep(self, name: str, status: str, started: datetime, seconds: float, message: str) -> None:

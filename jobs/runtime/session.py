@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from importlib.resources import files
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -36,13 +38,20 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
         SparkContext._ensure_initialized()
     given = SparkConf()
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**settings.spark, **_ALWAYS}.items():
+    for key, value in {**_quiet(settings.spark), **_ALWAYS}.items():
         if not given.contains(key):
             builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     _check_delta(session)
     return session
+
+
+def _quiet(spark: Mapping[str, str]) -> dict[str, str]:
+    """The settings with our log file's levels, so that a run's own lines are not lost among Spark's."""
+    options = "spark.driver.extraJavaOptions"
+    levels = f"-Dlog4j2.configurationFile={(files('conf') / 'log4j2.properties')}"
+    return {**spark, options: f"{spark.get(options, '')} '{levels}'".strip()}
 
 
 def _check_delta(session: SparkSession) -> None:

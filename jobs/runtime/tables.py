@@ -171,14 +171,26 @@ def _laid_out(frame: DataFrame, table: Table) -> DataFrame:
 
 
 def _properties(table: Table) -> dict[str, str]:
-    """Reader version 1 for outside readers, and no statistics on tokens: erased values would survive in the log."""
-    personal = {column.name for column in table.columns if column.personal != "none"}
-    without = ("array", "map", "boolean")  # types that have no minimum and maximum
-    measured = [c.name for c in table.columns if c.name not in personal and not c.type.startswith(without)]
+    """Reader version 1 for outside readers, and statistics only on what filters name: dates, and the key's start.
+
+    None on personal values: erased ones would survive in the log. Statistics on all 40 columns of silver.events took
+    as long as writing its files.
+    """
+    plain = [c for c in table.columns if c.personal == "none" and c.name not in table.partition_by]
+    sought = {name for name in table.key[:3] if table.schema[name].dataType.typeName() != "boolean"}
+    measured = [c.name for c in plain if c.type == "date" or c.name in sought]
     return {
         "delta.enableDeletionVectors": "false",
-        "delta.dataSkippingStatsColumns": ",".join(f"`{n}`" for n in measured if n not in table.partition_by),
+        "delta.dataSkippingStatsColumns": ",".join(f"`{name}`" for name in measured),
     }
+
+
+def slice_of(frame: DataFrame, run_date: date | None) -> DataFrame:
+    """The rows of a date where the table has such slices, else the whole table."""
+    for name in ("run_date", "kpi_date"):
+        if run_date and name in frame.columns:
+            return frame.where(F.col(name) == F.lit(run_date))
+    return frame
 
 
 def literal(value: Any) -> str:
