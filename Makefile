@@ -14,7 +14,7 @@ demo: setup ## Generate a small chain, run its nights and the Online Retail exam
 	@$(VENV)/bin/python scripts/demo.py
 
 test: setup ## Run all tests
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 soak: setup ## Run the long tests too: the whole year of Complete Journey (needs its data in ../shared/data)
 	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)

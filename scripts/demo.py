@@ -20,7 +20,7 @@ FIRST, LAST = "2026-06-29", "2026-06-30"
 
 STORY = [
     ("A retail chain with eleven channels, generated", f"""
-        generate --landing {CHAIN}/landing --customers 1000 --days 400 --nights 2 --date {LAST}"""),
+        generate --landing {CHAIN}/landing --customers 600 --days 400 --nights 2 --date {LAST}"""),
     ("Its nights: the history, then one day more", f"""
         nightly --dates {FIRST}..{LAST} --lake {CHAIN} --settings scripts/demo.yaml
         summary --lake {CHAIN} --settings scripts/demo.yaml"""),

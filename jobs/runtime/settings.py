@@ -197,6 +197,8 @@ def _told(fault: Any, tree: _Tree) -> str:
         message = f"unknown key{nearest(location[-1], allowed)}"
     elif fault["type"] == "missing":
         message = "missing key"
+    elif fault["type"] == "string_type" and isinstance(fault["input"], bool):
+        message = f"found {fault['input']!r}: YAML reads a bare yes, no, on or off as true or false; quote it"
     elif not isinstance(fault["input"], (dict, list, BaseModel)):
         message = f"{message}; found {fault['input']!r}"
     return f"{origin or 'settings'}: {key}: {message}" if location else f"settings: {message}"

@@ -1,0 +1,102 @@
+"""What a person reads who got a setting wrong: the file, the key, what is allowed; nothing has started by then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.runtime.settings import SettingsError, load_settings
+
+SOURCE = """
+name: till
+label: 收银
+channel: store
+format: csv
+columns: [order_no, at, paid]
+records:
+  - name: order
+    event_type: order
+    event_at: {column: at, format: iso}
+    fields: {amount: paid}
+"""
+
+# What was written -> what the message must name.
+FAULTS = {
+    "timezome: UTC": ["mine.yaml: timezome: unknown key", "timezone"],
+    "timezone: Mars/Phobos": ["mine.yaml: timezone", "Asia/Shanghai", "Mars/Phobos"],
+    "rfm: {metod: fixed}": ["mine.yaml: rfm.metod: unknown key", "method"],
+    "rfm: {method: magic}": ["mine.yaml: rfm.method", "quantile", "magic"],
+    "audit: {least_row_share: null}": ["audit.least_row_share: missing key"],
+    "sources: nowhere": ["mine.yaml: sources", "nowhere", "is not a folder"],
+    "rfm: [": ["mine.yaml: not YAML"],
+    "- a\n- b": ["mine.yaml: expected keys and values"],
+    "tags: {spend: {label: 金额, description: d, type: value, measure: summ(net_amount)}}": ["spend", "summ", "sum"],
+    "segments: {secondary: [{code: x, label: 甲, description: d, when: order_cuont_90d > 1}]}": [
+        "order_cuont_90d",
+        "order_count_90d",
+    ],
+}
+
+
+@pytest.mark.parametrize(("written", "named"), FAULTS.items(), ids=[text[:40] for text in FAULTS])
+def test_a_wrong_setting_is_told_with_file_key_and_what_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, named: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(written)
+    with pytest.raises(SettingsError) as found:
+        load_settings(["mine.yaml"])
+    assert [part for part in named if part not in str(found.value)] == [], str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("channel: store", "channel: stor", ["till.yaml", "'stor'", "store"]),
+        ("event_type: order", "event_type: ordr", ["till.yaml", "'ordr'", "order"]),
+        ("{amount: paid}", "{amunt: paid}", ["till.yaml", "amunt", "amount"]),
+        ("{amount: paid}", "{amount: payd}", ["till.yaml", "payd", "paid"]),
+        ("name: till", "name: cash", ["till.yaml", "'till'"]),
+        ("format: csv", "format: xml", ["till.yaml", "format", "csv"]),
+        ("order_no,", "no,", ["till.yaml", "columns", "False", "quote"]),  # YAML reads a bare no as false
+    ],
+)
+def test_a_wrong_source_is_told_with_its_file(tmp_path: Path, old: str, new: str, named: list[str]) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources/till.yaml").write_text(SOURCE.replace(old, new, 1))
+    (tmp_path / "mine.yaml").write_text("sources: sources\n")
+    with pytest.raises(SettingsError) as found:
+        load_settings([str(tmp_path / "mine.yaml")])
+    assert [part for part in named if part not in str(found.value)] == [], str(found.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("timezone: Mars\nrfm: {method: magic}\n")
+    with pytest.raises(SettingsError) as found:
+        load_settings([str(tmp_path / "mine.yaml")])
+    assert "timezone" in str(found.value)
+    assert "rfm.method" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["check-settings"], 0, ""),
+        (["check-settings", "--settings", "bad.yaml"], 2, "bad.yaml: rfm.method"),
+        (["nightly", "--date", "2026-06-30", "--lake", "lake", "--settings", "bad.yaml"], 2, "nothing was started"),
+        (["nightly", "--date", "June", "--lake", "lake"], 2, "'June' is not a date"),
+        (["tidy-up"], 2, "invalid choice"),
+    ],
+)
+def test_settings_are_checked_before_and_without_java(
+    tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text("rfm: {method: magic}\n")
+    command = [str(Path(sys.executable).parent / "portraits"), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert not (tmp_path / "lake").exists()
