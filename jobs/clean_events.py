@@ -15,6 +15,7 @@ from jobs.runtime.job import JobContext, main
 from jobs.runtime.tables import literal
 from transforms.contracts import ops, silver
 from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, events_of
+from transforms.rejects import rejected_records
 from transforms.sources import Source, apply_records
 
 _KEPT = ("_source_file", "_row_number", "_arrival_date", "_record", "_events", "_problems", "_warnings", "_is_ignored")
@@ -173,15 +174,8 @@ def _rewrite_dates(ctx: JobContext, marked: DataFrame, accepted: DataFrame) -> N
 
 def _write_refused(ctx: JobContext, due: Sequence[Row], rows: DataFrame) -> None:
     """Refused rows, replacing what an interrupted run left of these slices."""
-    refused = rows.where(F.size("_problems") > 0).select(
-        "source",
-        F.col("_source_file").alias("source_file"),
-        F.col("_row_number").alias("row_number"),
-        F.col("_arrival_date").alias("arrival_date"),
-        F.col("_problems").alias("reasons"),
-        F.col("_record").alias("record"),
-        F.lit("clean-events").alias("step"),
-    )
+    bad = rows.where(F.size("_problems") > 0)
+    refused = rejected_records(bad, F.col("_problems"), F.col("_record"), "clean-events")
     slices = f"step = 'clean-events' and ({_in_slices(due, 'source_file', 'arrival_date')})"
     if ctx.full:
         slices = "step = 'clean-events'"

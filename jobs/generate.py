@@ -12,10 +12,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-from py4j.java_gateway import JavaObject
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime.files import Files
 from transforms.simulation.feeds import FEEDS, Feed, as_lines, header_line, simulate_feed
 from transforms.simulation.people import simulate_people
 from transforms.simulation.plan import SimulationPlan
@@ -73,7 +73,7 @@ def generate(spark: SparkSession, landing: str, plan: SimulationPlan) -> dict[st
         written = dict(zip(FEEDS, pool.map(write, FEEDS.values()), strict=True))
     truth = f"{_parent(landing)}/truth/identifiers"
     true_identifiers(people, plan).write.mode("overwrite").parquet(truth)
-    _files(spark, aside).delete(_path(spark, aside), True)
+    Files(spark).remove(aside)
     _log.info("%s: %s rows of %s sources; truth in %s", landing, f"{sum(written.values()):,}", len(written), truth)
     return written
 
@@ -95,7 +95,7 @@ def _write_feed(spark: SparkSession, feed: Feed, people: DataFrame, landing: str
         writer.parquet(aside)
     else:
         writer.option("compression", "gzip" if feed.extension.endswith(".gz") else "none").text(aside)
-    _move_files(spark, aside, target, feed)
+    _move_files(Files(spark), aside, target, feed)
     return int(counted.get["rows"])
 
 
@@ -136,31 +136,16 @@ def _place(plan: SimulationPlan) -> Column:
     return F.when(F.col("_dt") == F.lit(plan.backlog_date), F.col("_file")).otherwise(own_place).cast("int")
 
 
-def _move_files(spark: SparkSession, aside: str, target: str, feed: Feed) -> None:
+def _move_files(files: Files, aside: str, target: str, feed: Feed) -> None:
     """Move the one part of each `_dt=…/_file=…` folder to its plain name; earlier files of the source go."""
-    files = _files(spark, aside)
-    files.delete(_path(spark, target), True)
-    for part in files.globStatus(_path(spark, f"{aside}/_dt=*/_file=*/part-*")):
-        source = part.getPath()
-        number = int(source.getParent().getName().removeprefix("_file="))
-        dt = source.getParent().getParent().getName().removeprefix("_dt=")
-        goal = _path(spark, f"{target}/dt={dt}/{feed.name}_{number:02d}.{feed.extension}")
-        files.mkdirs(goal.getParent())
-        if not files.rename(source, goal):
-            raise OSError(f"could not move {source} to {goal}")
-        files.delete(_path(spark, f"{target}/dt={dt}/.{feed.name}_{number:02d}.{feed.extension}.crc"), False)
-    files.delete(_path(spark, aside), True)
-
-
-def _files(spark: SparkSession, uri: str) -> JavaObject:
-    """The Hadoop file system of a URI."""
-    return _path(spark, uri).getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-
-
-def _path(spark: SparkSession, uri: str) -> JavaObject:
-    jvm = spark.sparkContext._jvm
-    assert jvm is not None
-    return jvm.org.apache.hadoop.fs.Path(uri)
+    files.remove(target)
+    for part in files.glob(f"{aside}/_dt=*/_file=*/part-*"):
+        dt_folder, file_folder = part.split("/")[-3:-1]
+        dt, number = dt_folder.removeprefix("_dt="), int(file_folder.removeprefix("_file="))
+        name = f"{feed.name}_{number:02d}.{feed.extension}"
+        files.move(part, f"{target}/dt={dt}/{name}")
+        files.remove(f"{target}/dt={dt}/.{name}.crc")
+    files.remove(aside)
 
 
 def _parent(landing: str) -> str:

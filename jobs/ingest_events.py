@@ -19,6 +19,7 @@ from jobs.runtime.tables import literal
 from transforms.contracts import ops, silver
 from transforms.contracts.bronze import bronze_table
 from transforms.identity.identifiers import identified
+from transforms.rejects import rejected_records
 from transforms.sources import Source, apply_records, row_arrival_date
 
 _BYTES_PER_ROW = 40  # of compressed text, roughly: only to tell a small night from a large one
@@ -111,8 +112,9 @@ def _write_bronze(
     ledger = [row for file in survey.files if not file.fault for row in _account(ctx, source, file, counts)]
     refused = None
     if commit.rows != expected:
-        refused = received.where("_unreadable is not null")
-        refused = _refused(source, refused, F.array("_unreadable"), sealed(F.col("_text"), ctx.env), "ingest-events")
+        unreadable = received.where("_unreadable is not null").withColumn("source", F.lit(source.name))
+        text = sealed(F.col("_text"), ctx.env)
+        refused = rejected_records(unreadable, F.array("_unreadable"), text, "ingest-events")
     return _Taken([*faulty, *ledger], refused, tuple(file.relative for file in survey.files))
 
 
@@ -226,18 +228,6 @@ def _report_missing(ctx: JobContext, source: Source, known: set[str]) -> None:
     folder = f"dt={ctx.run_date.isoformat()}/"
     if not any(folder in name for name in known):
         ctx.progress.warn(f"{source.name} is expected daily and brought no file for {ctx.run_date}")
-
-
-def _refused(source: Source, rows: DataFrame, reasons: Column, record: Column, step: str) -> DataFrame:
-    return rows.select(
-        F.lit(source.name).alias("source"),
-        F.col("_source_file").alias("source_file"),
-        F.col("_row_number").alias("row_number"),
-        F.col("_arrival_date").alias("arrival_date"),
-        reasons.alias("reasons"),
-        record.alias("record"),
-        F.lit(step).alias("step"),
-    )
 
 
 def _write_refused(ctx: JobContext, taken: Sequence[_Taken]) -> None:

@@ -127,7 +127,7 @@ class Kpi(_Model):
     denominator: Measure | None = None
     grains: tuple[Grain, ...] = GRAINS
     direction: Literal["up", "down"]
-    unit: Literal["ratio", "amount", "count", "days"]
+    unit: Literal["ratio", "amount", "count", "days", "score"]
     benchmark: tuple[Decimal, Decimal] | None = None
 
     @model_validator(mode="after")

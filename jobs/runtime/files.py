@@ -45,6 +45,11 @@ class Files:
             if not any(part.startswith((".", "_")) for part in relative.split("/")):
                 yield FileEntry(status.getPath().toString(), relative, int(status.getLen()))
 
+    def glob(self, pattern: str) -> list[str]:
+        """Paths that fit a pattern such as `folder/*/part-*`, hidden ones included."""
+        file_system, where = self._at(pattern)
+        return sorted(str(status.getPath().toString()) for status in file_system.globStatus(where) or ())
+
     def names(self, folder: str) -> list[str]:
         """Names of what lies directly in a folder; empty when there is none."""
         file_system, where = self._at(folder)

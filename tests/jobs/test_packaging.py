@@ -35,7 +35,18 @@ records:
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout, named as Spark's Python workers can import it."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        ".",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     return Path(shutil.copy(wheel, folder / "retail_portraits.zip"))

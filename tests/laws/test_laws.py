@@ -24,11 +24,12 @@ import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs.compare import compare_lakes
 from jobs.generate import generate
-from jobs.runtime.publications import current
+from jobs.runtime.publications import current, today
 from jobs.runtime.tables import Commit, Tables
 from tests.nights import differences, night, run_night
-from transforms.contracts import Table, ops, silver
+from transforms.contracts import Table, gold, ops, silver
 from transforms.simulation.plan import SimulationPlan
 
 LAST = date(2026, 3, 31)
@@ -110,6 +111,20 @@ def test_the_chain_has_its_dirt(spark: SparkSession, chain: Chain) -> None:
     assert total is not None
     assert total.d > 0
     assert total.i > 0
+
+
+def test_law_1_a_past_date_comes_out_as_it_was_known_then(chain: Chain, tmp_path: Path) -> None:
+    """Yesterday again, after today: its slices as yesterday wrote them, silver and readers still at today."""
+    again, yesterday = tmp_path / "again", NIGHTS[1]
+    shutil.copytree(chain.lake, again)
+    ctx = run_night(again, chain.landing, yesterday, chain.settings)
+    lakes = [Tables(ctx.spark, str(lake), "compare", None) for lake in (chain.before_last, chain.lake, again)]
+    sliced = {table.full_name for table in gold.TABLES if "run_date" in table.column_names} | {"gold.customer_tags"}
+    assert compare_lakes(lakes[0], lakes[2], ctx.settings, yesterday, sliced | {"gold.kpi_values"}) == []
+    assert compare_lakes(lakes[1], lakes[2], ctx.settings, LAST) == []
+    assert not list(again.glob("_scratch/*"))
+    assert today(lakes[2]) == LAST
+    assert {entry.run_date for entry in current(lakes[2])} == {yesterday}
 
 
 def test_law_2_running_a_night_again_changes_nothing(chain: Chain, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ KPI_CATALOGUE = Table(
         Column("denominator", "string", "分母", "How the denominator is measured; null for plain sums"),
         Column("grains", "array<string>", "粒度", "Grains that are reported"),
         Column("direction", "string", "方向", "up: more is better; down: less is better"),
-        Column("unit", "string", "单位", "ratio, amount, count or days"),
+        Column("unit", "string", "单位", "ratio, amount, count, days or score"),
         Column("is_additive", "boolean", "可加", "Whether stores add up to the chain"),
     ),
 )
