@@ -13,6 +13,7 @@ from jobs.runtime.job import AuditRefused, JobContext, main
 from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows, current, previous_counts
 from jobs.runtime.tables import slice_of
 from transforms.contracts import Table, discrepancies, gold, ops, silver
+from transforms.identity.lawful import MUST_LINK
 from transforms.tags import tag_columns
 
 _THREADS = 4
@@ -52,6 +53,7 @@ def run(ctx: JobContext) -> None:
         *_keys(measured),
         *_agreements(measured),
         *_landing(ctx),
+        *_identity(ctx),
         *[_contract(ctx, table) for table in tables],
         *_bounds(ctx, published, measured),
         *_missing_feeds(ctx),
@@ -145,6 +147,27 @@ def _landing(ctx: JobContext) -> list[Finding]:
     ]
 
 
+def _identity(ctx: JobContext) -> list[Finding]:
+    """Every followed link lies inside one customer, and no customer has two values of a unique type."""
+    owners = ctx.tables.read(silver.IDENTITIES).select("identifier_type", "identifier", "customer_id")
+    links, refused = ctx.tables.read(silver.IDENTITY_LINKS), ctx.tables.read(silver.IDENTITY_REFUSALS)
+    pair = list(silver.IDENTITY_REFUSALS.key)
+    ends = [owners.toDF(f"type_{end}", f"value_{end}", f"owner_{end}") for end in "ab"]
+    followed = links.join(refused.select(*pair), pair, "left_anti")
+    torn = followed.join(ends[0], pair[:2], "left").join(ends[1], pair[2:], "left").where("not (owner_a <=> owner_b)")
+    unique = [kind.type for kind in ctx.settings.identity.types if kind.unique]
+    decided = links.where(F.array_contains("sources", MUST_LINK)).select(F.col("value_a").alias("identifier"))
+    twice = (
+        owners.where(F.col("identifier_type").isin(unique) & F.col("customer_id").isNotNull())
+        .join(decided, "identifier", "left_anti")
+        .groupBy("customer_id", "identifier_type")
+        .count()
+        .where("count > 1")
+    )
+    counts = {"links_inside_customers": torn.count(), "unique_types_once": twice.count()}
+    return [(check, "silver.identities", str(count), "0", count == 0) for check, count in counts.items()]
+
+
 def _contract(ctx: JobContext, table: Table) -> Finding:
     problems = [
         p
@@ -189,7 +212,7 @@ def _missing_feeds(ctx: JobContext) -> list[Finding]:
 
 def _published_rows(ctx: JobContext, published: list[Published]) -> list[Finding]:
     """The current publication still reads as it was published: a damaged commit reads as a smaller table, silently."""
-    counts = count_rows(ctx.tables, {entry.table: entry.version for entry in published})
+    counts = count_rows(ctx.tables.of_lake(), {entry.table: entry.version for entry in published})
     return [
         (
             "published_rows_unchanged",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import check_settings, compare, generate, nightly, published, summary
+from jobs import check_settings, compare, explain, generate, nightly, published, summary
 from jobs.runtime.job import add_arguments, add_settings_arguments, guarded, run_job
 
 Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
     "nightly": (nightly.__doc__ or "", nightly.add_nightly_arguments, nightly.run_nightly),
     "published": (published.__doc__ or "", published.add_published_arguments, published.run_published),
     "summary": (summary.__doc__ or "", summary.add_summary_arguments, summary.run_summary),
+    "explain": (explain.__doc__ or "", explain.add_explain_arguments, explain.run_explain),
     "compare": (compare.__doc__ or "", compare.add_compare_arguments, compare.run_compare),
     "generate": (generate.__doc__ or "", generate.add_arguments, generate.run_generate),
     "check-settings": (check_settings.__doc__ or "", add_settings_arguments, check_settings.run_check),

@@ -44,7 +44,15 @@ def run_night(lake: Path, landing: Path, day: date, settings: Sequence[str] = ()
     return ctx
 
 
-def differences(ctx: JobContext, left: Path, right: Path, day: date | None, settings: Sequence[str] = ()) -> list[str]:
-    """What `portraits compare` finds between two lakes."""
+def differences(
+    ctx: JobContext,
+    left: Path,
+    right: Path,
+    day: date | None,
+    settings: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> list[str]:
+    """What `portraits compare` finds between two lakes, some tables left out."""
     lakes = [Tables(ctx.spark, str(lake), "compare", None) for lake in (left, right)]
-    return compare_lakes(lakes[0], lakes[1], load_settings(settings), day)
+    wanted = {name for lake in lakes for name in lake.names()} - set(without)
+    return compare_lakes(lakes[0], lakes[1], load_settings(settings), day, wanted)

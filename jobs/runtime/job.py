@@ -24,6 +24,7 @@ from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest,
 from jobs.runtime.tables import MissingTable, Tables
 from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
+from transforms.identity.links import MAX_HOLDERS, without_linking_power
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 _INTERPRETED_ROWS = 150_000
@@ -55,6 +56,7 @@ class JobContext:
     progress: Progress = field(default_factory=Progress)
     facts: dict[str, Any] = field(default_factory=dict)
     _kept_events: DataFrame | None = None
+    _event_count: int | None = None
     _persisted: list[DataFrame] = field(default_factory=list)
 
     @property
@@ -71,7 +73,18 @@ class JobContext:
         return max(self.run_date, newest[0]) if newest and newest[0] else self.run_date
 
     def events(self) -> DataFrame:
-        """silver.events as known on the run date."""
+        """silver.events as known on the run date, led by identifiers that may lead as of it.
+
+        The table keeps the lead that static rules leave; which values too many people hold changes with the date.
+        """
+        known = self.known_events()
+        if not self.tables.exists(silver.IDENTITY_BAD_VALUES):
+            return known
+        held = self.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS)
+        return known if held.isEmpty() else without_linking_power(known, held, self.settings.identity)
+
+    def known_events(self) -> DataFrame:
+        """silver.events as known on the run date, as they stand there."""
         if self._kept_events is not None:
             return self._kept_events
         return self.tables.read(silver.EVENTS).where(F.col("arrival_date") <= F.lit(self.run_date))
@@ -82,14 +95,20 @@ class JobContext:
 
         A scan opens a file for each business date, 1.3 s for 400 of them, and a night scans a dozen times.
         """
+        self._event_count = rows
         if rows <= _KEPT_ROWS:
-            self._kept_events = self.events().persist()
+            self._kept_events = self.known_events().persist()
         try:
             yield
         finally:
             if self._kept_events is not None:
                 self._kept_events.unpersist()
-            self._kept_events = None
+            self._kept_events = self._event_count = None
+
+    @property
+    def event_count(self) -> int:
+        """Rows of silver.events: what a step's plans are chosen by. Delta answers from its log."""
+        return self.tables.read(silver.EVENTS).count() if self._event_count is None else self._event_count
 
     def owned(self, table: Table) -> DataFrame:
         """A silver table with `customer_id` of its lead identifier; null for guests."""

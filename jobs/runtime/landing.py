@@ -19,6 +19,7 @@ from functools import reduce
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -29,6 +30,8 @@ from transforms.sources import Source
 
 _DT_FOLDER = re.compile(r"(?:^|/)dt=(\d{4}-\d{2}-\d{2})/")
 _CORRUPT = "_corrupt_record"
+# PySpark translates some of Java's exceptions, and hands the others through as they are.
+_UNREADABLE = (PySparkException, Py4JJavaError)
 _PLACE: list[tuple[str, pa.DataType]] = [("_source_file", pa.string()), ("_arrival_date", pa.date32())]
 
 
@@ -108,7 +111,7 @@ class Landing:
         faulty = [file for file in files if file.fault]
         try:
             found = self._survey_readable(source, readable)
-        except PySparkException:
+        except _UNREADABLE:
             # Some file cannot be read: find out which, one by one, and go on with the others.
             with ThreadPoolExecutor(4) as pool:
                 probed = list(pool.map(lambda file: self._probe(source, file), readable))
@@ -156,9 +159,8 @@ class Landing:
     def _probe(self, source: Source, file: LandingFile) -> LandingFile:
         try:
             self._survey_readable(source, [file])
-        except PySparkException as error:
-            cause = str(error).splitlines()[0][:200]
-            return replace(file, fault=f"unreadable_file: {cause}")
+        except _UNREADABLE as error:
+            return replace(file, fault=f"unreadable_file: {_root_cause(error)[:200]}")
         return file
 
     # -- rows ---------------------------------------------------------------------------------------------------
@@ -237,6 +239,16 @@ class Landing:
             F.lit(None).cast("string").alias("_unreadable"),
         )
         return rows.join(F.broadcast(names), "_plain").drop("_plain")
+
+
+def _root_cause(error: Exception) -> str:
+    """What Java said first, such as `java.io.EOFException: Unexpected end of input stream`."""
+    if not isinstance(error, Py4JJavaError):
+        return str(error).splitlines()[0]
+    cause = error.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return str(cause.toString()).splitlines()[0]
 
 
 def _dated(file: LandingFile, entry: FileEntry, source: Source) -> LandingFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import typing
@@ -114,6 +115,8 @@ def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> S
             folder = path.parent / str(values["sources"])
         if values.get("truth") and "://" not in values["truth"]:
             values["truth"] = str((path.parent / values["truth"]).resolve())
+        if isinstance(values.get("identity"), dict) and values["identity"].get("decisions"):
+            values["identity"]["decisions"] = _read_decisions(path.parent / str(values["identity"]["decisions"]))
         _merge(tree, values, override)
     tree.values["sources"] = _read_sources(folder, tree)
     return _validated(tree)
@@ -135,6 +138,14 @@ def _read_yaml(path: Traversable) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
+
+
+def _read_decisions(path: Path) -> list[dict[str, str]]:
+    """Must-links and cannot-links: CSV with a header, one decision a line."""
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file of decisions (identity.decisions)")
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        return [dict(row) for row in csv.DictReader(lines)]
 
 
 def _read_sources(folder: Traversable, tree: _Tree) -> dict[str, Any]:

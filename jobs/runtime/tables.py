@@ -48,6 +48,11 @@ class Tables:
         self._stamp = json.dumps({"run_id": run_id, "run_date": run_date.isoformat() if run_date else None})
         self._lock = threading.Lock()
 
+    @property
+    def is_past(self) -> bool:
+        """Whether silver's state is built beside the lake, for a date before its newest."""
+        return self._silver_root is not None
+
     def of_lake(self) -> Tables:
         """The same lake without a scratch silver."""
         plain = Tables(self.spark, self.lake, "", None)

@@ -19,13 +19,14 @@ from jobs.runtime.tables import Tables
 from tests.nights import run_night
 from transforms.contracts import gold, ops, silver
 
-pytestmark = pytest.mark.soak  # 1.47 million lines: minutes of a night, too long for `make test`
-
 ROOT = Path(__file__).parents[2]
 DATA = (ROOT / "../shared/data/completejourney").resolve()
 SETTINGS = (str(ROOT / "examples/complete_journey/settings.yaml"),)
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the data set is not in the repository, nor at {DATA}")
+pytestmark = [
+    pytest.mark.soak,  # 1.47 million lines: minutes of a night, too long for `make test`
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"the data set is not in the repository, nor at {DATA}"),
+]
 
 JANUARY = date(2017, 1, 31)
 FIVE_WEEKS = date(2017, 2, 4)
@@ -153,7 +154,6 @@ def test_demographics_are_attributes_of_their_household(january: Tables) -> None
     assert dict(said.collect()) == expected
 
 
-@pytest.mark.soak
 def test_whole_year_has_the_published_numbers(year: Tables) -> None:
     sales = _sales(WHOLE_YEAR)
     discounts = _money(sales.retail_disc) + _money(sales.coupon_disc)
@@ -168,7 +168,6 @@ def test_whole_year_has_the_published_numbers(year: Tables) -> None:
     assert tuple(scored or ()) == (2_469, purchases, _money(paid))
 
 
-@pytest.mark.soak
 def test_best_fifth_of_households_has_the_published_share(year: Tables) -> None:
     spent = year.read(silver.ORDERS).groupBy("lead_identifier").agg(F.sum("gross_amount").alias("spent")).toPandas()
     ranked = spent.sort_values("spent", ascending=False).spent
@@ -176,7 +175,6 @@ def test_best_fifth_of_households_has_the_published_share(year: Tables) -> None:
     assert (spent.loc[ranked.index[0], "lead_identifier"], ranked.iloc[0]) == ("1023", Decimal("24879.75"))
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize(
     ("month", "sales", "households", "baskets"),
     [
@@ -191,7 +189,6 @@ def test_months_have_the_published_numbers(year: Tables, month: str, sales: str,
     assert tuple(found or ()) == (Decimal(sales), households, baskets)
 
 
-@pytest.mark.soak
 def test_whole_year_has_the_published_contacts(year: Tables) -> None:
     assert _contacts(year, "touch") == (6_589, 1_559, 6_589)
     assert _contacts(year, "coupon_redeem") == (2_102, 410, 792)
@@ -205,7 +202,6 @@ def test_whole_year_has_the_published_contacts(year: Tables) -> None:
     assert dict(kinds.collect()) == {"A": 3_647, "B": 2_368, "C": 574}
 
 
-@pytest.mark.soak
 def test_every_row_of_the_year_is_accounted_for(year: Tables) -> None:
     sizes = {"transactions": 1_469_307, "campaigns": 6_589, "coupon_redemptions": 2_102, "demographics": 801}
     assert _accounts(year) == {f"{name}.parquet": (size, size, 0) for name, size in sizes.items()}

@@ -15,11 +15,11 @@ import pyspark
 import pytest
 
 NIGHT = date(2026, 6, 1)
-TILL = "order_no,paid,at,phone\n1,10.00,2026-05-30,138 1234 5678\n2,20.00,2026-05-31,+8613812345678\n"
+TILL = "order_no,paid,at,phone\n1,10.00,2026-05-30,136 1209 7834\n2,20.00,2026-05-31,+8613612097834\n"
 SOURCE = """
 name: till
 label: 收银
-channel: store
+channel: store_pos
 format: csv
 columns: [order_no, paid, at, phone]
 records:

@@ -13,7 +13,7 @@ from jobs.runtime.settings import SettingsError, load_settings
 SOURCE = """
 name: till
 label: 收银
-channel: store
+channel: store_pos
 format: csv
 columns: [order_no, at, paid]
 records:
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_told_with_file_key_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("channel: store", "channel: stor", ["till.yaml", "'stor'", "store"]),
+        ("channel: store_pos", "channel: stor", ["till.yaml", "'stor'", "store_pos"]),
         ("event_type: order", "event_type: ordr", ["till.yaml", "'ordr'", "order"]),
         ("{amount: paid}", "{amunt: paid}", ["till.yaml", "amunt", "amount"]),
         ("{amount: paid}", "{amount: payd}", ["till.yaml", "payd", "paid"]),

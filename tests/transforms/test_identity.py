@@ -18,6 +18,7 @@ from transforms.contracts import conform, silver
 from transforms.identity.anchors import name_customers, with_owner
 from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
+from transforms.identity.lawful import lawful_components, replay_unlawful
 from transforms.identity.links import identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
 
@@ -38,13 +39,18 @@ def seen_together(number: int, day: date = DAY, blocked: dict[str, str] | None =
     return event(f"e{number}", "visit", event_date=day, identifiers=held, blocked_identifiers=blocked, source="app")
 
 
-def resolved(spark: SparkSession, rows: Iterable[dict[str, Any]]) -> DataFrame:
+def resolved(spark: SparkSession, rows: Iterable[dict[str, Any]], rules: IdentityRules = RULES) -> DataFrame:
     """silver.identities of the events, as resolve-identities makes it."""
-    events = frame(spark, silver.EVENTS, rows)
-    links = link_identifiers(events, RULES.linking)
-    return conform(
-        name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES), silver.IDENTITIES
-    )
+    return identities_of(frame(spark, silver.EVENTS, rows), rules)
+
+
+def identities_of(events: DataFrame, rules: IdentityRules = RULES) -> DataFrame:
+    links = link_identifiers(events, rules.linking).where("rule is null")
+    seen = identifiers_seen(events, rules.linking)
+    components = connected_components(links).localCheckpoint()  # used three times
+    apart = events.sparkSession.createDataFrame([], "type_a string, value_a string, type_b string, value_b string")
+    replayed = replay_unlawful(components, links, seen, apart, DAY, rules).localCheckpoint()
+    return conform(name_customers(seen, lawful_components(components, replayed), rules), silver.IDENTITIES)
 
 
 def owners(identities: DataFrame) -> dict[Node, str | None]:
@@ -69,8 +75,9 @@ def test_lead_is_linked_to_every_other_usable_identifier(spark: SparkSession) ->
         seen_together(6, cookie="c2"),  # nothing to link to
         seen_together(7),  # a guest
     ]
-    links = conform(link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking), silver.IDENTITY_LINKS)
-    found = {(row.type_a, row.type_b): row for row in links.collect()}
+    pairs = link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking).collect()
+    assert {(row.type_a, row.type_b, row.rule) for row in pairs if row.rule} == {("member", "cookie", "null_like")}
+    found = {(row.type_a, row.type_b): row for row in pairs if not row.rule}
     assert set(found) == {("member", "phone"), ("member", "device"), ("phone", "device")}
     told = found["member", "phone"]
     assert (told.value_a, told.value_b, told.event_count, told.sources) == ("m", "p", 2, ["app"])
@@ -224,11 +231,7 @@ def test_order_and_partitions_of_events_change_nothing(spark: SparkSession) -> N
     shuffled = list(ROWS)
     random.Random(7).shuffle(shuffled)
     expected = owners(resolved(spark, ROWS))
-    events = frame(spark, silver.EVENTS, shuffled).repartition(5)
-    links = link_identifiers(events, RULES.linking).repartition(3, "value_b")
-    assert (
-        owners(name_customers(identifiers_seen(events, RULES.linking), connected_components(links), RULES)) == expected
-    )
+    assert owners(identities_of(frame(spark, silver.EVENTS, shuffled).repartition(5))) == expected
 
 
 def test_a_split_leaves_the_id_with_the_anchor(spark: SparkSession) -> None:

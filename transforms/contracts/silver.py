@@ -125,6 +125,63 @@ IDENTITY_BAD_VALUES = Table(
     ),
 )
 
+IDENTITY_REFUSALS = Table(
+    layer="silver",
+    name="identity_refusals",
+    label="未采纳的关联",
+    grain="one pair of identifiers seen together of which nothing follows",
+    key=("type_a", "value_a", "type_b", "value_b"),
+    columns=(
+        Column("type_a", "string", "类型甲", "Type of the event's lead"),
+        Column("value_a", "string", "值甲", "Value or token of the event's lead", "token"),
+        Column("type_b", "string", "类型乙", "Type of the other identifier"),
+        Column("value_b", "string", "值乙", "Value or token of the other identifier", "token"),
+        Column(
+            "reason",
+            "string",
+            "原因",
+            "blocked_value, over_limit, unique_conflict, ambiguous, cannot_link or super_cluster",
+        ),
+        Column("rule", "string", "规则", "The static or automatic rule that blocks the value, where it is blocked"),
+        Column("last_seen_at", "timestamp", "最近出现", "Latest event time of the evidence"),
+        Column("event_count", "bigint", "事件数", "Events that carry both"),
+    ),
+)
+
+IDENTITY_CHANGES = Table(
+    layer="silver",
+    name="identity_changes",
+    label="归属变更",
+    grain="one identifier whose owner changed in a run",
+    key=("run_date", "identifier_type", "identifier"),
+    partition_by=("run_date",),
+    columns=(
+        Column("run_date", "date", "运行日期", "Run date"),
+        Column("identifier_type", "string", "标识类型", "Type"),
+        Column("identifier", "string", "标识", "Normalised value or token", "token"),
+        Column("change", "string", "变更", "created, joined, merged, split, moved or retired"),
+        Column("customer_id", "string", "客户编号", "Owner from this run on; null once retired"),
+        Column("previous_customer_id", "string", "原客户编号", "Owner before; null for a new identifier"),
+        Column("cause_type", "string", "起因", "link, must_link, or why evidence stopped to count"),
+        Column("cause_identifier", "string", "起因标识", "type:value at the other end of that evidence", "token"),
+    ),
+)
+
+IDENTITY_HISTORY = Table(
+    layer="silver",
+    name="identity_history",
+    label="归属历史",
+    grain="one identifier and the days on which it had one owner",
+    key=("identifier_type", "identifier", "valid_from"),
+    columns=(
+        Column("identifier_type", "string", "标识类型", "Type"),
+        Column("identifier", "string", "标识", "Normalised value or token", "token"),
+        Column("customer_id", "string", "客户编号", "Owner"),
+        Column("valid_from", "date", "起", "First run date on which it had this owner"),
+        Column("valid_to", "date", "止", "First run date on which it had it no more; null while it has"),
+    ),
+)
+
 CUSTOMERS = Table(
     layer="silver",
     name="customers",
@@ -275,6 +332,9 @@ TABLES = (
     IDENTITY_LINKS,
     IDENTITIES,
     IDENTITY_BAD_VALUES,
+    IDENTITY_REFUSALS,
+    IDENTITY_CHANGES,
+    IDENTITY_HISTORY,
     CUSTOMERS,
     ORDER_LINES,
     ORDERS,

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import silver
 from transforms.identity.identifiers import IdentityRules
+from transforms.identity.links import by_type
 
 
 def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules) -> DataFrame:
@@ -14,7 +15,7 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
 
     Args:
         seen: `links.identifiers_seen`; every identifier, also the blocked ones.
-        components: `components.connected_components` over the links; identifiers in none stand alone.
+        components: `lawful.lawful_components`; identifiers in none stand alone.
 
     The anchor of a component is its identifier with the least (anchor class, first arrival date, tier, value):
     members, phones and the like come before cookies and devices, then the older one. A merge so keeps the older
@@ -24,9 +25,9 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
     placed = seen.join(components, key, "left")
     usable = placed.where("rule is null")
     rank = F.struct(
-        _by_type({kind.type: 0 if kind.anchor else 1 for kind in rules.types}).alias("anchor_class"),
+        by_type({kind.type: 0 if kind.anchor else 1 for kind in rules.types}).alias("anchor_class"),
         "first_arrival_date",
-        _by_type(rules.tier).alias("tier"),
+        by_type(rules.tier).alias("tier"),
         "identifier",
         "identifier_type",
     )
@@ -37,6 +38,7 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
     anchored = customer_id(F.col("anchor.identifier_type"), F.col("anchor.identifier"))
     status = (
         F.when(is_blocked, F.lit("blocked"))
+        .when(F.col("is_ambiguous"), F.lit("ambiguous"))
         .when(F.col("component").isNull(), F.lit("alone"))
         .otherwise(F.lit("linked"))
     )
@@ -59,9 +61,3 @@ def with_owner(frame: DataFrame, identities: DataFrame) -> DataFrame:
 def customer_id(identifier_type: Column, identifier: Column) -> Column:
     """`C` and 32 hex characters of the SHA-256 of `type:value`; null when either is."""
     return F.concat(F.lit("C"), F.substring(F.sha2(F.concat(identifier_type, F.lit(":"), identifier), 256), 1, 32))
-
-
-def _by_type(values: dict[str, int]) -> Column:
-    """A number for each identifier type."""
-    pairs = [part for name, value in values.items() for part in (F.lit(name), F.lit(value))]
-    return F.create_map(*pairs)[F.col("identifier_type")]

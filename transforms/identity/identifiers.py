@@ -11,6 +11,7 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from itertools import pairwise
 from typing import Literal
 
@@ -69,11 +70,31 @@ class IdentifierType(_Model):
         return value
 
 
+class Decision(_Model):
+    """What a person decided about two raw identifiers, from that date on: one customer, or never."""
+
+    decision: Literal["must_link", "cannot_link"]
+    type_a: str
+    value_a: str
+    type_b: str
+    value_b: str
+    decided_date: date
+
+
 class IdentityRules(_Model):
-    """conf/identity.yaml: identifier types in priority order, strongest first."""
+    """conf/identity.yaml: identifier types in priority order, strongest first.
+
+    Attributes:
+        max_customer_size: identifiers that one customer may have; a larger one is rebuilt and split (super_cluster).
+        decisions: must-links and cannot-links; settings name a CSV file of them.
+        one_task_links: links up to which components are found in one task; above, in distributed rounds.
+    """
 
     types: tuple[IdentifierType, ...] = Field(min_length=1)
     default_region: str = Field(default="CN", pattern=r"^[A-Z]{2}$")
+    max_customer_size: int | None = Field(default=1_000, ge=2)
+    decisions: tuple[Decision, ...] = ()
+    one_task_links: int = Field(default=100_000_000, ge=0)
 
     @model_validator(mode="after")
     def _distinct(self) -> IdentityRules:
@@ -81,6 +102,9 @@ class IdentityRules(_Model):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"declared twice: {', '.join(twice)}")
+        unheard = sorted({kind for d in self.decisions for kind in (d.type_a, d.type_b)} - set(self.linking))
+        if unheard:
+            raise ValueError(f"decisions name types that do not link: {', '.join(unheard)}")
         return self
 
     def named(self, name: str) -> IdentifierType:

@@ -17,7 +17,7 @@ def component_sizes(identities: DataFrame) -> DataFrame:
         *[F.percentile_approx("count", p / 100, 10_000).alias(f"component_size_p{p}") for p in (50, 90, 99)],
         F.max("count").alias("component_size_max"),
     )
-    return _as_metrics(measured)
+    return as_metrics(measured)
 
 
 def against_truth(identities: DataFrame, truth: DataFrame) -> DataFrame:
@@ -52,7 +52,7 @@ def against_truth(identities: DataFrame, truth: DataFrame) -> DataFrame:
         .agg(F.count_if((F.col("c_parts") == 1) & (F.col("p_parts") == 1)).alias("exact"))
     )
     counted = reduce(DataFrame.crossJoin, [both, found, real, exact])
-    return _as_metrics(
+    return as_metrics(
         counted.select(
             F.try_divide("both", "found").alias("pairwise_precision"),
             F.try_divide("both_linked", "reachable").alias("pairwise_recall"),
@@ -63,12 +63,27 @@ def against_truth(identities: DataFrame, truth: DataFrame) -> DataFrame:
     )
 
 
+def match_rates(owned: DataFrame) -> DataFrame:
+    """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
+
+    Args:
+        owned: events with `channel` and `customer_id`; guests count nowhere.
+    """
+    present = owned.where("customer_id is not null").select("customer_id", "channel").distinct()
+    other = present.select("customer_id", F.col("channel").alias("other"))
+    both = present.join(other, "customer_id").groupBy("channel", "other").agg(F.count("*").alias("n"))
+    own = both.where("channel = other").select("channel", F.col("n").alias("own"))
+    rated = both.where("channel != other").join(own, "channel")
+    name = F.concat(F.lit("match_rate:"), "channel", F.lit(":"), "other")
+    return rated.select(name.alias("metric"), F.round((F.col("n") / F.col("own")).cast("double"), 6).alias("value"))
+
+
 def _pairs(column: str) -> Column:
     """n (n - 1) / 2, in integers."""
     return F.expr(f"`{column}` * (`{column}` - 1) div 2")
 
 
-def _as_metrics(row: DataFrame) -> DataFrame:
+def as_metrics(row: DataFrame) -> DataFrame:
     """One row of columns as rows of (metric, value), values rounded to 6 decimals."""
     pairs = [F.struct(F.lit(n).alias("metric"), F.col(n).cast("double").alias("value")) for n in row.columns]
     exploded = row.select(F.explode(F.array(*pairs)).alias("pair")).select("pair.metric", "pair.value")

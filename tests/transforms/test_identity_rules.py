@@ -1,0 +1,231 @@
+"""The rules of conf/identity.yaml over events: who holds too much, what an unbind ends, and what changes overnight."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from tests.builders import DAY, days_before, event, frame
+from transforms.contracts import conform, silver
+from transforms.identity.anchors import name_customers
+from transforms.identity.changes import id_change_rate, identity_changes, identity_history, mapping_before
+from transforms.identity.components import connected_components
+from transforms.identity.identifiers import IdentifierType, IdentityRules
+from transforms.identity.lawful import MUST_LINK, lawful_components, refused_links, replay_unlawful
+from transforms.identity.links import (
+    MAX_HOLDERS,
+    identifiers_seen,
+    link_identifiers,
+    over_held,
+    with_decisions,
+    without_linking_power,
+)
+
+RULES = IdentityRules(
+    types=(
+        IdentifierType(type="member", label="会员", anchor=True, unique=True),
+        IdentifierType(type="phone", label="手机", anchor=True, max_per_customer=2, period_days=30, max_holders=2),
+        IdentifierType(type="device", label="设备", max_holders=2),
+        IdentifierType(type="cookie", label="浏览器"),
+    )
+)
+PAIR = "type_a string, value_a string, type_b string, value_b string"
+
+
+def together(number: int, day: date = DAY, kind: str = "visit", **held: str) -> dict[str, Any]:
+    """An event that carries these identifiers."""
+    return event(f"e{number}", kind, event_date=day, identifiers=held)
+
+
+def mapped(spark: SparkSession, events: DataFrame, apart: list[tuple] = ()) -> tuple[DataFrame, DataFrame]:
+    """silver.identities and the refused links, as resolve-identities makes them."""
+    links = link_identifiers(events, RULES.linking).where("rule is null")
+    seen, components = identifiers_seen(events, RULES.linking), connected_components(links).localCheckpoint()
+    pairs = spark.createDataFrame(list(apart), PAIR)
+    replayed = replay_unlawful(components, links, seen, pairs, DAY, RULES).localCheckpoint()
+    identities = name_customers(seen, lawful_components(components, replayed), RULES)
+    return conform(identities, silver.IDENTITIES).localCheckpoint(), refused_links(replayed)
+
+
+def grouped(identities: DataFrame) -> set[str]:
+    """Customers as the values they hold."""
+    owners: dict[str, list[str]] = {}
+    for row in identities.where("customer_id is not null").collect():
+        owners.setdefault(row.customer_id, []).append(row.identifier)
+    return {" ".join(sorted(values)) for values in owners.values()}
+
+
+# -- holders ---------------------------------------------------------------------------------------------------------
+
+
+def test_holders_are_counted_per_stronger_type_the_largest_deciding(spark: SparkSession) -> None:
+    rows = [
+        *[together(n, member=f"m{n}", device="three members") for n in range(3)],
+        *[together(10 + n, member=f"m{n}", phone=f"p{n}", device="two of each") for n in range(2)],
+        *[together(20 + n, phone=f"q{n}", device="three phones") for n in range(3)],
+        *[together(30, member="m0", device="one member thrice") for _ in range(3)],
+        *[together(40 + n, device="d", cookie=f"weaker {n}") for n in range(3)],  # weaker ones do not hold
+        *[together(50 + n, member=f"n{n}", cookie="no limit") for n in range(3)],
+    ]
+    held = over_held(frame(spark, silver.EVENTS, rows), RULES)
+    assert held is not None
+    assert {tuple(row) for row in held.collect()} == {("device", "three members", 3), ("device", "three phones", 3)}
+
+
+def test_an_over_held_value_stays_on_its_events_but_links_and_leads_nothing(spark: SparkSession) -> None:
+    rows = [
+        *[together(n, member=f"m{n}", device="hub") for n in range(3)],
+        together(4, device="hub", cookie="c"),  # led by the cookie from now on
+        together(5, device="hub"),  # a guest
+    ]
+    events = frame(spark, silver.EVENTS, rows)
+    held = over_held(events, RULES)
+    assert held is not None
+    judged = without_linking_power(events, held, RULES)
+    leads = {row.event_id: (row.lead_identifier, row.identifiers["device"]) for row in judged.collect()}
+    assert leads == {
+        "e0": ("m0", "hub"),
+        "e1": ("m1", "hub"),
+        "e2": ("m2", "hub"),
+        "e4": ("c", "hub"),
+        "e5": (None, "hub"),
+    }
+    pairs = link_identifiers(judged, RULES.linking).collect()
+    assert {(row.value_a, row.value_b, row.rule) for row in pairs} == {
+        *[(f"m{n}", "hub", MAX_HOLDERS) for n in range(3)],
+        ("c", "hub", MAX_HOLDERS),
+    }
+    identities, _ = mapped(spark, judged)
+    assert grouped(identities) == {"m0", "m1", "m2", "c"}
+    status = {row.identifier: row.status for row in identities.collect()}
+    assert status["hub"] == "blocked"
+
+
+# -- audit and replay ------------------------------------------------------------------------------------------------
+
+
+def test_only_unlawful_components_are_rebuilt(spark: SparkSession) -> None:
+    rows = [
+        together(1, member="a", phone="a1", cookie="ac"),  # lawful
+        together(2, member="b", cookie="shared"),
+        together(3, member="c", cookie="shared"),  # two members over a cookie
+        together(4, member="b", phone="b1"),
+        together(5, days_before(40), member="d", phone="d1"),  # outside the period: does not count
+        together(6, member="d", phone="d2"),
+        together(7, member="d", phone="d3"),
+        together(8, days_before(2), member="e", phone="e1"),
+        together(9, days_before(1), member="e", phone="e2"),
+        together(10, member="e", phone="e3"),
+    ]
+    identities, refused = mapped(spark, frame(spark, silver.EVENTS, rows))
+    assert grouped(identities) == {"a a1 ac", "b b1", "c", "shared", "d d1 d2 d3", "e e2 e3", "e1"}
+    assert {tuple(row) for row in refused.collect()} == {
+        ("member", "b", "cookie", "shared", "ambiguous"),
+        ("member", "c", "cookie", "shared", "ambiguous"),
+        ("member", "e", "phone", "e1", "over_limit"),
+    }
+    status = {row.identifier: row.status for row in identities.collect()}
+    assert (status["shared"], status["c"], status["e1"], status["b"]) == ("ambiguous", "alone", "alone", "linked")
+
+
+def test_people_decide_over_evidence(spark: SparkSession) -> None:
+    rows = [
+        together(1, member="a", phone="a1"),
+        together(2, member="b", phone="b1"),
+        together(3, phone="b1", cookie="x"),
+    ]
+    events = frame(spark, silver.EVENTS, rows)
+    identities, refused = mapped(spark, events, [("member", "b", "cookie", "x")])
+    assert grouped(identities) == {"a a1", "b b1", "x"}
+    assert {tuple(row) for row in refused.collect()} == {("phone", "b1", "cookie", "x", "cannot_link")}
+    links = link_identifiers(events, RULES.linking)
+    decided = [{"type_a": "member", "value_a": "a", "type_b": "member", "value_b": "b", "sources": [MUST_LINK]}]
+    decided = [{**row, "first_arrival_date": DAY, "event_count": 0} for row in decided]
+    links = with_decisions(links, frame(spark, silver.IDENTITY_LINKS, decided))
+    seen, components = identifiers_seen(events, RULES.linking), connected_components(links)
+    nobody = spark.createDataFrame([], PAIR)
+    replayed = replay_unlawful(components, links, seen, nobody, DAY, RULES)
+    assert grouped(name_customers(seen, lawful_components(components, replayed), RULES)) == {"a a1 b b1 x"}
+
+
+def test_unbind_ends_the_evidence_up_to_its_time(spark: SparkSession) -> None:
+    rows = [
+        together(1, days_before(9), phone="old", device="d"),
+        together(2, days_before(5), "unbind", phone="old", device="d"),
+        together(3, days_before(9), phone="again", device="e"),
+        together(4, days_before(5), "unbind", device="e", phone="again"),
+        together(5, days_before(1), phone="again", device="e"),  # bound anew
+        together(6, days_before(9), phone="late", device="f"),
+        together(7, days_before(9), member="m", device="d"),  # another pair's evidence stands
+    ]
+    links = link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking).collect()
+    assert {(row.value_a, row.value_b, row.event_count) for row in links} == {
+        ("again", "e", 1),
+        ("late", "f", 1),
+        ("m", "d", 1),
+    }
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+
+NIGHTS = [days_before(3), days_before(2), days_before(1), DAY]
+# What arrives on each night, and what must be told of it: identifier -> (change, cause).
+STORY: list[tuple[list[dict[str, Any]], dict[str, tuple[str, str, str | None]]]] = [
+    (
+        [
+            together(1, NIGHTS[0], member="a", phone="a1"),
+            together(2, NIGHTS[0], member="b"),
+            together(3, NIGHTS[0], cookie="x"),
+        ],
+        {name: ("created", "first_seen", None) for name in ("a", "a1", "b", "x")},
+    ),
+    (  # the visitor is identified, and has a device by now
+        [together(4, NIGHTS[1], member="b", cookie="x"), together(5, NIGHTS[1], member="b", device="bd")],
+        {"x": ("merged", "link", "member:b"), "bd": ("joined", "link", "member:b")},
+    ),
+    ([together(6, NIGHTS[2], phone="p", device="pd")], {name: ("created", "first_seen", None) for name in ("p", "pd")}),
+    (  # the cookie turns out to be shared: it leaves b and stands alone
+        [together(7, NIGHTS[3], member="a", cookie="x")],
+        {"x": ("split", "ambiguous", "member:b")},
+    ),
+]
+
+
+def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
+    log, mapping, rates = frame(spark, silver.IDENTITY_CHANGES, []), {}, []
+    arrived: list[dict[str, Any]] = []
+    for night, (rows, expected) in zip(NIGHTS, STORY, strict=True):
+        arrived += rows
+        events = frame(spark, silver.EVENTS, arrived)
+        identities, refused = mapped(spark, events)
+        links = link_identifiers(events, RULES.linking)
+        before = mapping_before(log, night)
+        refusals = links.join(refused, list(silver.IDENTITY_REFUSALS.key))
+        found = conform(identity_changes(before, identities, links, refusals, night), silver.IDENTITY_CHANGES).collect()
+        told = {row.identifier: (row.change, row.cause_type, row.cause_identifier) for row in found}
+        assert told == expected, night
+        for row in found:
+            mapping[row.identifier] = row.customer_id
+        assert mapping == {row.identifier: row.customer_id for row in identities.collect()}, night
+        changes = frame(spark, silver.IDENTITY_CHANGES, [row.asDict() for row in found])
+        rates.append(id_change_rate(changes, before, ["member", "phone"]).collect()[0][0])
+        log = log.unionByName(changes)
+    assert rates == [None, 0.0, 0.0, 0.0]  # a cookie that comes or goes changes nobody's id
+    history = conform(identity_history(log), silver.IDENTITY_HISTORY).where("identifier = 'x'").orderBy("valid_from")
+    days = [(row.valid_from, row.valid_to) for row in history.collect()]
+    assert days == [(NIGHTS[0], NIGHTS[1]), (NIGHTS[1], NIGHTS[3]), (NIGHTS[3], None)]
+
+
+def test_a_known_customer_who_gets_another_id_raises_the_rate(spark: SparkSession) -> None:
+    """Two of three known customers become one: one id is gone."""
+    old = [("member", "a", "CA"), ("member", "b", "CB"), ("member", "c", "CC"), ("cookie", "x", "CX")]
+    before = spark.createDataFrame(old, "identifier_type string, identifier string, customer_id string")
+    moved = {"run_date": DAY, "identifier_type": "member", "identifier": "b", "change": "merged"}
+    rows = [
+        {**moved, "customer_id": "CA", "previous_customer_id": "CB"},
+        {**moved, "identifier_type": "cookie", "identifier": "x", "customer_id": "CA", "previous_customer_id": "CX"},
+    ]
+    changes = frame(spark, silver.IDENTITY_CHANGES, rows)
+    assert id_change_rate(changes, before, ["member"]).collect()[0][0] == round(1 / 3, 6)

@@ -1,0 +1,158 @@
+"""Who changed owner in a run and why; the log of it is the mapping of any past day."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from transforms.contracts import silver
+from transforms.identity.lawful import MUST_LINK
+
+_KEY = ["identifier_type", "identifier"]
+
+
+def identity_changes(
+    before: DataFrame, identities: DataFrame, links: DataFrame, refusals: DataFrame, run_date: date
+) -> DataFrame:
+    """The difference between two mappings, in the columns of silver.identity_changes.
+
+    Args:
+        before: (identifier_type, identifier, customer_id) of the run before, without owners left out.
+        identities: silver.identities of this run.
+        links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
+
+    A new identifier is `created` with a new customer or has `joined` one. Of an identifier with another owner than
+    before, the old customer is no more (`merged`), or the new one is new (`split`), or both were and are (`moved`).
+    `retired`: it has no owner any more.
+    """
+    now = identities.where("customer_id is not null").select(*_KEY, "customer_id")
+    both = (
+        before.withColumnRenamed("customer_id", "previous_customer_id")
+        .join(now, _KEY, "full")
+        .where("not (previous_customer_id <=> customer_id)")
+    )
+    still = now.select(F.col("customer_id").alias("previous_customer_id"), F.lit(True).alias("_is_still")).distinct()
+    was = before.select("customer_id", F.lit(True).alias("_was")).distinct()
+    flagged = both.join(still, "previous_customer_id", "left").join(was, "customer_id", "left")
+    is_new, has_owner = F.col("previous_customer_id").isNull(), F.col("customer_id").isNotNull()
+    change = (
+        F.when(~has_owner, F.lit("retired"))
+        .when(is_new & F.col("_was"), F.lit("joined"))
+        .when(is_new, F.lit("created"))
+        .when(F.col("_is_still").isNull(), F.lit("merged"))
+        .when(F.col("_was").isNull(), F.lit("split"))
+        .otherwise(F.lit("moved"))
+    )
+    changed = flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
+    caused = _with_cause(changed, _bridges(links, before, now), _partings(refusals, now), identities)
+    return caused.withColumn("run_date", F.lit(run_date)).select(*silver.IDENTITY_CHANGES.column_names)
+
+
+def mapping_before(changes: DataFrame, run_date: date) -> DataFrame:
+    """(identifier_type, identifier, customer_id) as of the day before a run date, replayed from the log."""
+    known = changes.where(F.col("run_date") < F.lit(run_date))
+    last = known.groupBy(*_KEY).agg(F.max_by("customer_id", "run_date").alias("customer_id"))
+    return last.where("customer_id is not null")
+
+
+def identity_history(changes: DataFrame) -> DataFrame:
+    """The log as days on which each identifier had one owner, in the columns of silver.identity_history."""
+    in_order = Window.partitionBy(*_KEY).orderBy("run_date")
+    owned = changes.select(
+        *_KEY, "customer_id", F.col("run_date").alias("valid_from"), F.lead("run_date").over(in_order).alias("valid_to")
+    )
+    return owned.where("customer_id is not null").select(*silver.IDENTITY_HISTORY.column_names)
+
+
+def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str]) -> DataFrame:
+    """One row `id_change_rate`: of the customers that had an anchor-type identifier, the share whose id is another now.
+
+    Anonymous visitors, whose id changes once when they are identified, are so left out. Null on the first run.
+    """
+    known = before.where(F.col("identifier_type").isin(anchor_types)).select("customer_id").distinct()
+    moved = changes.where(F.col("change").isin("merged", "split", "moved", "retired"))
+    lost = moved.where(F.col("identifier_type").isin(anchor_types)).select(
+        F.col("previous_customer_id").alias("customer_id"), F.lit(1).alias("_lost")
+    )
+    joined = known.join(lost.distinct(), "customer_id", "left")
+    rate = F.try_divide(F.count("_lost"), F.count("*"))
+    return joined.agg(F.round(rate.cast("double"), 6).alias("id_change_rate"))
+
+
+def _with_cause(changed: DataFrame, bridges: DataFrame, partings: DataFrame, identities: DataFrame) -> DataFrame:
+    """Each change with the evidence that came (a link) or that ceased to count (a refusal, a block, a withdrawal)."""
+    of_identifier = bridges.groupBy(*_KEY).agg(F.max("evidence").alias("own"))
+    of_customer = bridges.groupBy("previous_customer_id", "customer_id").agg(F.max("evidence").alias("bridge"))
+    rules = identities.select(*_KEY, F.col("status").alias("_status"))
+    joined = (
+        changed.join(of_identifier, _KEY, "left")
+        .join(of_customer, ["previous_customer_id", "customer_id"], "left")
+        .join(partings, ["previous_customer_id", "customer_id"], "left")
+        .join(rules, _KEY, "left")
+    )
+    is_new = F.col("change").isin("joined")
+    came = F.when(is_new, F.col("own")).when(F.col("change").isin("merged", "moved"), F.col("bridge"))
+    link = F.when(came["is_must"], F.lit(MUST_LINK)).otherwise(F.lit("link"))
+    retired = F.when(F.col("_status").isNull(), F.lit("erased")).otherwise(F.lit("blocked_value"))
+    cause = (
+        F.when(came.isNotNull(), link)
+        .when(F.col("change") == "created", F.lit("first_seen"))
+        .when(F.col("change") == "retired", retired)
+        .when(F.col("parting").isNotNull(), F.col("parting.reason"))
+        .otherwise(F.lit("withdrawn"))
+    )
+    other = F.coalesce(came["other"], F.when(F.col("change").isin("split", "moved"), F.col("parting.other")))
+    return joined.withColumn("cause_type", cause).withColumn("cause_identifier", other)
+
+
+def _bridges(links: DataFrame, before: DataFrame, now: DataFrame) -> DataFrame:
+    """Followed links between identifiers that had different owners before, seen from each end.
+
+    Columns: the end's identifier, its customer before and now, `evidence` (struct, the greatest is the latest).
+    """
+    edges = links.withColumn("is_must", F.array_contains("sources", MUST_LINK))
+    ends = [_seen_from(edges, *order, "first_arrival_date", "is_must") for order in ("ab", "ba")]
+    both = ends[0].unionByName(ends[1])
+    other_key = ["other_type", "other_value"]
+    owned = (
+        both.join(before.withColumnRenamed("customer_id", "previous_customer_id"), _KEY, "left")
+        .join(now, _KEY)
+        .join(_renamed(before, "other_before"), other_key, "left")
+        .join(_renamed(now, "other_now"), other_key)
+    )
+    bridging = owned.where("customer_id = other_now and not (previous_customer_id <=> other_before)")
+    evidence = F.struct("first_arrival_date", _named("other_type", "other_value").alias("other"), "is_must")
+    return bridging.select(*_KEY, "previous_customer_id", "customer_id", evidence.alias("evidence"))
+
+
+def _partings(refusals: DataFrame, now: DataFrame) -> DataFrame:
+    """Refused links between two customers of today, as (previous_customer_id, customer_id, parting)."""
+    ends = [_seen_from(refusals, *order, "reason", "last_seen_at") for order in ("ab", "ba")]
+    both = ends[0].unionByName(ends[1]).join(now, _KEY)
+    owned = both.join(_renamed(now, "previous_customer_id"), ["other_type", "other_value"])
+    why = F.struct("last_seen_at", _named("other_type", "other_value").alias("other"), "reason")
+    return owned.groupBy("previous_customer_id", "customer_id").agg(F.max(why).alias("parting"))
+
+
+def _seen_from(pairs: DataFrame, this: str, other: str, *columns: str) -> DataFrame:
+    return pairs.select(
+        F.col(f"type_{this}").alias("identifier_type"),
+        F.col(f"value_{this}").alias("identifier"),
+        F.col(f"type_{other}").alias("other_type"),
+        F.col(f"value_{other}").alias("other_value"),
+        *columns,
+    )
+
+
+def _renamed(owners: DataFrame, name: str) -> DataFrame:
+    return owners.select(
+        F.col("identifier_type").alias("other_type"),
+        F.col("identifier").alias("other_value"),
+        F.col("customer_id").alias(name),
+    )
+
+
+def _named(kind: str, value: str) -> Column:
+    return F.concat(F.col(kind), F.lit(":"), F.col(value))

@@ -1,0 +1,62 @@
+"""Why two identifiers are one customer, or are not: the shortest chain of evidence.
+
+Works on the links of a few customers, held as plain rows: a customer has at most `max_customer_size` identifiers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transforms.identity.replay import Node
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One link or refusal as a person reads it."""
+
+    a: Node
+    b: Node
+    told: Mapping[str, Any]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing follows from it."""
+        return bool(self.told.get("reason"))
+
+
+def shortest_chain(evidence: Iterable[Evidence], start: Node, end: Node) -> list[Evidence] | None:
+    """The fewest links from one identifier to another; of equally short chains the first by type and value.
+
+    Refusals count as links here, so that two customers' chain shows what stands between them; one with fewer
+    refusals is preferred to a shorter one. None where nothing connects them.
+    """
+    beside: dict[Node, list[tuple[Node, Evidence]]] = {}
+    for link in sorted(evidence, key=lambda e: (e.a, e.b)):
+        beside.setdefault(link.a, []).append((link.b, link))
+        beside.setdefault(link.b, []).append((link.a, link))
+    # Breadth first over (refusals, links): a refusal is tried only where no followed link leads on (0-1 BFS).
+    cost = {start: (0, 0)}
+    came: dict[Node, tuple[Node, Evidence]] = {}
+    waiting: deque[Node] = deque([start])
+    while waiting:
+        node = waiting.popleft()
+        for other, link in sorted(beside.get(node, []), key=lambda step: (step[1].is_refused, step[0])):
+            reached = (cost[node][0] + link.is_refused, cost[node][1] + 1)
+            if other not in cost or reached < cost[other]:
+                cost[other], came[other] = reached, (node, link)
+                waiting.append(other)
+    if end not in cost:
+        return None
+    chain = []
+    while end != start:
+        end, link = came[end]
+        chain.append(link)
+    return chain[::-1]
+
+
+def density(size: int, links: Sequence[Evidence]) -> float | None:
+    """Links as a share of all pairs; null for one identifier."""
+    return None if size < 2 else round(2 * len(links) / (size * (size - 1)), 6)
