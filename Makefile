@@ -5,10 +5,10 @@ VENV := .venv
 READY := $(VENV)/.ready
 PORTRAITS := $(VENV)/bin/portraits
 
-.PHONY: help demo test soak check setup java clean
+.PHONY: help demo test soak bench-identity check setup java clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: setup ## Generate a small chain, run its nights and the Online Retail example, print what came out
 	@$(VENV)/bin/python scripts/demo.py
@@ -18,6 +18,9 @@ test: setup ## Run all tests
 
 soak: setup ## Run the long tests too: the whole year of Complete Journey (needs its data in ../shared/data)
 	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)
+
+bench-identity: setup ## Time connected components beside their peers (SIZES="1e6 1e7")
+	@$(VENV)/bin/python scripts/bench/identity.py --links $(or $(SIZES),1e6)
 
 check: setup ## Lint and type-check
 	@$(VENV)/bin/ruff check jobs transforms tests scripts

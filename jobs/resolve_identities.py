@@ -8,13 +8,13 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import token_key
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import name_customers, with_owner
 from transforms.identity.changes import id_change_rate, identity_changes, identity_history, mapping_before
-from transforms.identity.components import connected_components
 from transforms.identity.identifiers import identified_by_type
 from transforms.identity.lawful import lawful_components, refused_links, replay_unlawful
 from transforms.identity.links import (
@@ -34,12 +34,12 @@ def run(ctx: JobContext) -> None:
     rules, tables = ctx.settings.identity, ctx.tables
     events = _judged(ctx)
     pairs = ctx.settled(link_identifiers(events, rules.linking), ctx.event_count)
-    tables.replace(silver.IDENTITY_LINKS, with_decisions(pairs.where("rule is null"), must_links(ctx)))
+    links_written = tables.replace(silver.IDENTITY_LINKS, with_decisions(pairs.where("rule is null"), must_links(ctx)))
     seen = ctx.settled(identifiers_seen(events, rules.linking), ctx.event_count)
     bad = seen.where("rule is not null").select(*silver.IDENTITY_BAD_VALUES.column_names)
     tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
     links = tables.read(silver.IDENTITY_LINKS)
-    components = ctx.settled(connected_components(links), ctx.event_count)
+    components = ctx.settled(find_components(ctx, links, links_written.rows), ctx.event_count)
     replayed = ctx.settled(replay_unlawful(components, links, seen, apart(ctx), ctx.run_date, rules), 0)
     _write_refusals(ctx, pairs, refused_links(replayed))
     tables.replace(silver.IDENTITIES, name_customers(seen, lawful_components(components, replayed), rules))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 from collections.abc import Iterable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from tests.builders import DAY, at, days_before, event, frame, identity
 from transforms.contracts import conform, silver
@@ -21,6 +24,7 @@ from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, replay_unlawful
 from transforms.identity.links import identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
+from transforms.identity.stars import edges_of, fingerprint, labelled, large_star, small_star
 
 RULES = IdentityRules(
     types=(
@@ -301,3 +305,52 @@ def test_sizes_of_components(spark: SparkSession) -> None:
         "component_size_p99": 5,
         "component_size_max": 5,
     }
+
+
+# -- in rounds -------------------------------------------------------------------------------------------------------
+
+
+def in_rounds(links: DataFrame) -> list[Row]:
+    """The distributed engine, its rounds driven as the runtime drives them."""
+    edges, before = edges_of(links).localCheckpoint(), None
+    while (found := fingerprint(edges).collect()) != before:
+        before, edges = found, small_star(large_star(edges)).localCheckpoint()
+    return labelled(edges).collect()
+
+
+@given(GRAPHS)
+@settings(max_examples=1, phases=[Phase.generate])  # a dozen jobs each
+def test_rounds_of_stars_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
+    edges = [
+        ((a_type, f"g{n}:{a}"), (b_type, f"g{n}:{b}"))
+        for n, graph in enumerate(graphs)
+        for (a_type, a), (b_type, b) in graph
+        if (a_type, a) != (b_type, b)
+    ]
+    found: dict[str, set[Node]] = {}
+    for row in in_rounds(linked(spark, edges)):
+        found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
+    assert {frozenset(group) for group in found.values()} == groups(edges)
+
+
+def test_rounds_end_on_a_chain_and_a_hub(spark: SparkSession) -> None:
+    """A thousand hops, and a hub with a third of the links; the two meet in one node."""
+    chain = [(("device", f"{n:05d}"), ("device", f"{n + 1:05d}")) for n in range(1_000)]
+    hub = [(("member", f"{n:05d}"), ("device", "00500")) for n in range(500)]
+    apart = [(("phone", "x"), ("phone", "y"))]
+    found = {row.component for row in in_rounds(linked(spark, [*chain, *hub, *apart]))}
+    assert found == {"device:00000", "phone:x"}
+
+
+SNAP = Path(__file__).parents[3] / "shared/data/graphs"
+
+
+@pytest.mark.skipif(not SNAP.is_dir(), reason=f"the graphs are not in the repository, nor at {SNAP}")
+@pytest.mark.parametrize(("name", "components", "largest"), [("CA-GrQc", 355, 4_158), ("CA-CondMat", 567, 21_363)])
+def test_published_graphs(spark: SparkSession, name: str, components: int, largest: int) -> None:
+    """SNAP's collaboration networks; their self loops connect nothing but are nodes."""
+    text = gzip.decompress((SNAP / f"{name}.txt.gz").read_bytes()).decode()
+    pairs = [line.split()[:2] for line in text.splitlines() if line and not line.startswith("#")]
+    links = linked(spark, [(("node", a), ("node", b)) for a, b in pairs])
+    sizes = connected_components(links).groupBy("component").count().agg(F.count("*"), F.max("count")).head()
+    assert tuple(sizes or ()) == (components, largest)

@@ -37,7 +37,7 @@ def shortest_chain(evidence: Iterable[Evidence], start: Node, end: Node) -> list
     for link in sorted(evidence, key=lambda e: (e.a, e.b)):
         beside.setdefault(link.a, []).append((link.b, link))
         beside.setdefault(link.b, []).append((link.a, link))
-    # Breadth first over (refusals, links): a refusal is tried only where no followed link leads on (0-1 BFS).
+    # Costs are (refusals, links), so a refusal is the last resort; a node whose cost falls is looked at again.
     cost = {start: (0, 0)}
     came: dict[Node, tuple[Node, Evidence]] = {}
     waiting: deque[Node] = deque([start])

@@ -1,0 +1,130 @@
+"""Connected components side by side on generated links, in one run: `make bench-identity`.
+
+Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines),
+`bare_union_find` and `scipy` (the same links in plain Python, without Spark). Writes build/bench/identity.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components as scipy_components
+
+from jobs.runtime.session import build_session
+from jobs.runtime.settings import load_settings
+from transforms.identity.components import connected_components
+from transforms.identity.stars import edges_of, fingerprint, labelled, large_star, small_star
+
+Case = Callable[[], int]
+
+
+def main() -> None:
+    """Run every case at every size, and print seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--links", type=lambda text: int(float(text)), nargs="+", default=[1_000_000])
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    arguments = parser.parse_args()
+    spark = build_session(load_settings())
+    results = [row for size in arguments.links for row in _measured(spark, size, arguments.repeats, arguments.out)]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "identity.json").write_text(json.dumps(results, indent=2))
+
+
+def _measured(spark: SparkSession, size: int, repeats: int, out: Path) -> list[dict]:
+    path = str(out / f"links_{size}")
+    _links(spark, size).write.mode("overwrite").parquet(path)
+    links = spark.read.parquet(path)
+    pairs = links.select("value_a", "value_b").toArrow()
+    one, other = (pairs.column(n).cast("int64").to_numpy() for n in ("value_a", "value_b"))
+    cases: dict[str, Case] = {
+        "floor": lambda: _written(_floor(links), path),
+        "one_task": lambda: _written(connected_components(links), path),
+        "distributed": lambda: _written(_rounds(links), path),
+        "bare_union_find": lambda: _union_find(one, other),
+        "scipy": lambda: _scipy(one, other),
+    }
+    rows = [_timed(name, case, size, repeat) for repeat in range(repeats) for name, case in cases.items()]
+    warm = {row["case"]: row["seconds"] for row in rows if row["repeat"] == repeats - 1}
+    for row in rows:
+        row["ratio_to_floor"] = round(row["seconds"] / warm["floor"], 3)
+        row["ratio_to_best_peer"] = round(row["seconds"] / min(warm["bare_union_find"], warm["scipy"]), 3)
+        print("{case:16} {size:>12,} links {seconds:8.2f} s  × floor {ratio_to_floor}".format(**row), flush=True)
+    return rows
+
+
+def _links(spark: SparkSession, size: int) -> DataFrame:
+    """Customers of about three identifiers each: edges per node 1.06, as a chain's links are."""
+    edge = spark.range(size)
+    customer = F.floor(F.col("id") / 2)
+    return edge.select(
+        F.lit("member").alias("type_a"),
+        (customer * 10).cast("string").alias("value_a"),
+        F.lit("device").alias("type_b"),
+        (customer * 10 + 1 + F.abs(F.xxhash64("id")) % 3).cast("string").alias("value_b"),
+    )
+
+
+def _floor(links: DataFrame) -> DataFrame:
+    nodes = links.select("value_a").union(links.select("value_b"))
+    return nodes.groupBy("value_a").agg(F.lit(1).alias("component"))
+
+
+def _rounds(links: DataFrame) -> DataFrame:
+    edges, before = edges_of(links).localCheckpoint(), None
+    while (found := fingerprint(edges).collect()) != before:
+        before, edges = found, small_star(large_star(edges)).localCheckpoint()
+    return labelled(edges)
+
+
+def _written(frame: DataFrame, path: str) -> int:
+    frame.write.mode("overwrite").parquet(f"{path}_labels")
+    return frame.sparkSession.read.parquet(f"{path}_labels").count()
+
+
+def _union_find(one: np.ndarray, other: np.ndarray) -> int:
+    root: dict[int, int] = {}
+    for a, b in zip(one.tolist(), other.tolist(), strict=True):
+        ends = []
+        for node in (a, b + 10**15):
+            while root.setdefault(node, node) != node:
+                root[node] = node = root[root[node]]
+            ends.append(node)
+        root[max(ends)] = min(ends)
+    return len(root)
+
+
+def _scipy(one: np.ndarray, other: np.ndarray) -> int:
+    codes = np.unique(np.concatenate([one, other + 10**15]), return_inverse=True)[1]
+    count, edges = int(codes.max()) + 1, len(one)
+    graph = coo_matrix((np.ones(edges, dtype=np.int8), (codes[:edges], codes[edges:])), shape=(count, count))
+    return len(scipy_components(graph, directed=False)[1])
+
+
+def _timed(name: str, case: Case, size: int, repeat: int) -> dict:
+    started, cpu = time.monotonic(), time.process_time()
+    rows = case()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {
+        "bench": "identity",
+        "case": name,
+        "size": size,
+        "repeat": repeat,
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "peak_mb": peak,
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    main()
