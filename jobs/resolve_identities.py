@@ -67,26 +67,26 @@ def _write_refusals(ctx: JobContext, pairs: DataFrame, refused: DataFrame) -> No
     ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows.coalesce(1)).rows
 
 
-def _write_changes(ctx: JobContext) -> DataFrame | None:
-    """Today's changes and the history; a past date is rebuilt without them, since the log already has it."""
-    tables = ctx.tables
-    if tables.is_past:
-        return None
-    log = tables.read_or_empty(silver.IDENTITY_CHANGES)
-    before = ctx.settled(mapping_before(log, ctx.run_date), ctx.event_count)
-    links, refusals = tables.read(silver.IDENTITY_LINKS), tables.read(silver.IDENTITY_REFUSALS)
-    changes = identity_changes(before, tables.read(silver.IDENTITIES), links, refusals, ctx.run_date)
-    tables.overwrite_slice(silver.IDENTITY_CHANGES, changes.coalesce(1), run_date=ctx.run_date)
-    written = tables.read(silver.IDENTITY_CHANGES)
-    tables.replace(silver.IDENTITY_HISTORY, identity_history(written).coalesce(1))
+def _write_changes(ctx: JobContext) -> DataFrame:
+    """Today's changes and the history, and the share of ids that changed.
+
+    A past date is rebuilt beside the lake: the lake's log has that date's changes already.
+    """
+    tables, lake = ctx.tables, ctx.tables.of_lake()
+    before = ctx.settled(mapping_before(lake.read_or_empty(silver.IDENTITY_CHANGES), ctx.run_date), ctx.event_count)
+    if not tables.is_past:
+        links, refusals = tables.read(silver.IDENTITY_LINKS), tables.read(silver.IDENTITY_REFUSALS)
+        changes = identity_changes(before, tables.read(silver.IDENTITIES), links, refusals, ctx.run_date)
+        tables.overwrite_slice(silver.IDENTITY_CHANGES, changes.coalesce(1), run_date=ctx.run_date)
+        tables.replace(silver.IDENTITY_HISTORY, identity_history(tables.read(silver.IDENTITY_CHANGES)).coalesce(1))
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
-    return id_change_rate(written.where(F.col("run_date") == F.lit(ctx.run_date)), before, anchors)
+    written = lake.read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
+    return id_change_rate(written, before, anchors)
 
 
-def _write_quality(ctx: JobContext, identities: DataFrame, rate: DataFrame | None) -> None:
-    measured = [component_sizes(identities), match_rates(with_owner(ctx.known_events(), identities))]
-    if rate is not None:
-        measured.append(as_metrics(rate))
+def _write_quality(ctx: JobContext, identities: DataFrame, rate: DataFrame) -> None:
+    rates = match_rates(with_owner(ctx.known_events(), identities))
+    measured = [component_sizes(identities), rates, as_metrics(rate)]
     if ctx.settings.truth:
         measured.append(against_truth(identities, _truth(ctx, ctx.settings.truth)))
     together = reduce(DataFrame.unionByName, measured)
