@@ -85,7 +85,7 @@ def _write_changes(ctx: JobContext) -> DataFrame:
 
 
 def _write_quality(ctx: JobContext, identities: DataFrame, rate: DataFrame) -> None:
-    rates = match_rates(with_owner(ctx.known_events(), identities))
+    rates = match_rates(with_owner(ctx.events(), identities))
     measured = [component_sizes(identities), rates, as_metrics(rate)]
     if ctx.settings.truth:
         measured.append(against_truth(identities, _truth(ctx, ctx.settings.truth)))
