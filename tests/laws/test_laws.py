@@ -36,7 +36,7 @@ from transforms.simulation.plan import SimulationPlan
 LAST = date(2026, 3, 31)
 # These say what is new since the run before, so they follow the split into nights.
 SINCE_THE_RUN_BEFORE = ["silver.identity_changes", "silver.identity_history", "gold.identity_quality"]
-NIGHTS = [LAST - timedelta(days=n) for n in (2, 1, 0)]
+NIGHTS = [LAST - timedelta(days=1), LAST]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     root = tmp_path_factory.mktemp("chain")
-    generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=2, end_date=LAST, seed=7))
+    generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=1, end_date=LAST, seed=7))
     settings = root / "settings.yaml"
     settings.write_text(yaml.safe_dump({"truth": "truth/identifiers"}))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
@@ -118,7 +118,7 @@ def test_the_chain_has_its_dirt(spark: SparkSession, chain: Chain) -> None:
 
 def test_law_1_a_past_date_comes_out_as_it_was_known_then(chain: Chain, tmp_path: Path) -> None:
     """Yesterday again, after today: its slices as yesterday wrote them, silver and readers still at today."""
-    again, yesterday = tmp_path / "again", NIGHTS[1]
+    again, yesterday = tmp_path / "again", NIGHTS[0]
     shutil.copytree(chain.lake, again)
     ctx = run_night(again, chain.landing, yesterday, chain.settings)
     lakes = [Tables(ctx.spark, str(lake), "compare", None) for lake in (chain.before_last, chain.lake, again)]
@@ -164,7 +164,7 @@ def test_law_2_killed_between_any_two_tables_a_rerun_heals(
     assert differences(ctx, chain.lake, lake, None, chain.settings) == []
 
 
-def test_laws_3_and_4_one_load_on_one_core_gives_what_three_nights_gave(chain: Chain, tmp_path: Path) -> None:
+def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(chain: Chain, tmp_path: Path) -> None:
     """All files at once, one core, other partitions, files cut into splits: the last date's rows are the same."""
     lake = tmp_path / "at_once"
     other = tmp_path / "other.yaml"
@@ -200,8 +200,8 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_three_nights_gave(chain: C
 
 
 def test_the_change_log_is_the_mapping_of_every_night(spark: SparkSession, chain: Chain) -> None:
-    """Replayed up to a night, the log gives the owners of that night; the first night's were kept aside."""
-    kept = [(chain.before_last, NIGHTS[1]), (chain.lake, LAST)]
+    """Replayed up to a night, the log gives the owners of that night; the night before's were kept aside."""
+    kept = [(chain.before_last, NIGHTS[0]), (chain.lake, LAST)]
     log = Tables(spark, str(chain.lake), "test", None).read(silver.IDENTITY_CHANGES)
     assert {row.run_date for row in log.select("run_date").distinct().collect()} == set(NIGHTS)
     for lake, day in kept:
@@ -233,7 +233,7 @@ def _physical_rows(landing: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_law_6_a_reader_sees_one_publication_at_a_time(spark: SparkSession, chain: Chain) -> None:
-    yesterday, today = NIGHTS[1], LAST
+    yesterday, today = NIGHTS[0], LAST
     assert len(chain.seen_by_reader) >= 3
     assert set(chain.seen_by_reader) <= {f"['{yesterday}'] as stated", f"['{today}'] as stated"}
     assert f"['{yesterday}'] as stated" in chain.seen_by_reader
