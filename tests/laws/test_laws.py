@@ -53,7 +53,7 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     root = tmp_path_factory.mktemp("chain")
-    generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=1, end_date=LAST, seed=7))
+    generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=2, end_date=LAST, seed=7))
     settings = root / "settings.yaml"
     settings.write_text(yaml.safe_dump({"truth": "truth/identifiers"}))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
