@@ -88,7 +88,8 @@ def _write_quality(ctx: JobContext, identities: DataFrame, rate: DataFrame) -> N
     rates = match_rates(with_owner(ctx.events(), identities))
     measured = [component_sizes(identities), rates, as_metrics(rate)]
     if ctx.settings.truth:
-        measured.append(against_truth(identities, _truth(ctx, ctx.settings.truth)))
+        truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
+        measured.append(against_truth(identities, truth, ctx.tables.read(silver.IDENTITY_LINKS)))
     together = reduce(DataFrame.unionByName, measured)
     dated = together.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
     ctx.tables.overwrite_slice(gold.IDENTITY_QUALITY, dated, run_date=ctx.run_date)

@@ -280,13 +280,15 @@ def test_quality_against_truth(spark: SparkSession) -> None:
     truth = [("device", value, person) for person, values in persons.items() for value in values]
     truth.append(("phone", "blocked", "1"))
     told = spark.createDataFrame(truth, "identifier_type string, identifier string, person_id string")
-    quality = metrics(against_truth(frame(spark, silver.IDENTITIES, found), told).collect())
+    # ef was refused; gh were never seen together; ex joins two persons, so it is no evidence of one.
+    links = linked(spark, [(("device", a), ("device", b)) for a, b in ("ab", "bc", "de", "ef", "ex")])
+    quality = metrics(against_truth(frame(spark, silver.IDENTITIES, found), told, links).collect())
     found_pairs = 3 + 3  # C1: ab ac bc; C2: de dx ex
     right_pairs = 3 + 1  # C1 whole; of C2 only de
     real_pairs = 3 + 3 + 1  # person 1, person 2, person 3
     assert quality == {
         "pairwise_precision": pytest.approx(right_pairs / found_pairs, abs=1e-6),
-        "pairwise_recall": pytest.approx(right_pairs / (real_pairs - 1), abs=1e-6),  # gh have no evidence at all
+        "pairwise_recall": pytest.approx(right_pairs / (real_pairs - 1), abs=1e-6),  # gh: no chain of evidence
         "pairwise_recall_all": pytest.approx(right_pairs / real_pairs, abs=1e-6),
         "cluster_precision": pytest.approx(1 / 5, abs=1e-6),  # of C1 C2 C3 Cg Ch only C1 is a person
         "cluster_recall": pytest.approx(1 / 4, abs=1e-6),

@@ -7,6 +7,10 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from transforms.identity.components import connected_components
+
+_KEY = ["identifier_type", "identifier"]
+
 
 def component_sizes(identities: DataFrame) -> DataFrame:
     """Counts and size percentiles of customers as (metric, value)."""
@@ -20,47 +24,65 @@ def component_sizes(identities: DataFrame) -> DataFrame:
     return as_metrics(measured)
 
 
-def against_truth(identities: DataFrame, truth: DataFrame) -> DataFrame:
+def against_truth(identities: DataFrame, truth: DataFrame, links: DataFrame) -> DataFrame:
     """Pairwise and cluster precision and recall as (metric, value).
 
     Args:
+        identities: silver.identities.
         truth: (identifier_type, identifier, person_id), identifiers as stored (normal form or token).
+        links: silver.identity_links; blocked values are in none.
 
-    Pairs are pairs of identifiers that both sides know. `pairwise_recall_all` is over all pairs of one person,
-    `pairwise_recall` over those whose identifiers each have some evidence (a link), since no rule can join the
-    others. A cluster is right when it equals a person's identifiers exactly.
+    Pairs are pairs of identifiers that both sides know. `pairwise_recall_all` is over all pairs of one person;
+    `pairwise_recall` over those that a chain of links between this person's own identifiers connects, since no rule
+    could join the others. A cluster is right when it equals a person's identifiers exactly.
     """
-    known = identities.where("customer_id is not null").join(truth, ["identifier_type", "identifier"])
-    cells = known.groupBy("customer_id", "person_id").agg(
-        F.count("*").alias("n"), F.count_if(F.col("status") == "linked").alias("n_linked")
-    )
-    customers = cells.groupBy("customer_id").agg(F.sum("n").alias("size"), F.count("*").alias("parts"))
-    persons = cells.groupBy("person_id").agg(
-        F.sum("n").alias("size"), F.count("*").alias("parts"), F.sum("n_linked").alias("linked")
-    )
-    both = cells.agg(F.sum(_pairs("n")).alias("both"), F.sum(_pairs("n_linked")).alias("both_linked"))
-    found = customers.agg(F.sum(_pairs("size")).alias("found"), F.count("*").alias("clusters"))
-    real = persons.agg(
-        F.sum(_pairs("size")).alias("real"), F.sum(_pairs("linked")).alias("reachable"), F.count("*").alias("persons")
-    )
+    reached = connected_components(_own_links(links, truth)).withColumnRenamed("component", "reach")
+    owned = identities.where("customer_id is not null").join(truth, _KEY).join(reached, _KEY, "left")
+    cells = owned.groupBy("customer_id", "person_id", "reach").agg(F.count("*").alias("n"))
+    reachable = cells.where("reach is not null")
+    chained = reachable.groupBy("person_id", "reach").agg(F.sum("n").alias("n"))
+    both = cells.groupBy("customer_id", "person_id").agg(F.sum("n").alias("n"))
+    customers = both.groupBy("customer_id").agg(F.sum("n").alias("n"), F.count("*").alias("parts"))
+    persons = both.groupBy("person_id").agg(F.sum("n").alias("n"), F.count("*").alias("parts"))
     exact = (
-        cells.join(
-            customers.select("customer_id", F.col("size").alias("c_size"), F.col("parts").alias("c_parts")),
-            "customer_id",
-        )
-        .join(persons.select("person_id", F.col("size").alias("p_size"), F.col("parts").alias("p_parts")), "person_id")
-        .agg(F.count_if((F.col("c_parts") == 1) & (F.col("p_parts") == 1)).alias("exact"))
+        both.join(customers.where("parts = 1").select("customer_id"), "customer_id")
+        .join(persons.where("parts = 1").select("person_id"), "person_id")
+        .agg(F.count("*").alias("exact"))
     )
-    counted = reduce(DataFrame.crossJoin, [both, found, real, exact])
+    counted = reduce(
+        DataFrame.crossJoin,
+        [
+            both.agg(F.sum(_pairs("n")).alias("both")),
+            reachable.agg(F.sum(_pairs("n")).alias("both_reached")),
+            chained.agg(F.sum(_pairs("n")).alias("reachable")),
+            customers.agg(F.sum(_pairs("n")).alias("found"), F.count("*").alias("clusters")),
+            persons.agg(F.sum(_pairs("n")).alias("real"), F.count("*").alias("persons")),
+            exact,
+        ],
+    )
     return as_metrics(
         counted.select(
             F.try_divide("both", "found").alias("pairwise_precision"),
-            F.try_divide("both_linked", "reachable").alias("pairwise_recall"),
+            F.try_divide("both_reached", "reachable").alias("pairwise_recall"),
             F.try_divide("both", "real").alias("pairwise_recall_all"),
             F.try_divide("exact", "clusters").alias("cluster_precision"),
             F.try_divide("exact", "persons").alias("cluster_recall"),
         )
     )
+
+
+def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
+    """Links between two identifiers of one person."""
+    ends = [
+        truth.select(
+            F.col("identifier_type").alias(f"type_{end}"),
+            F.col("identifier").alias(f"value_{end}"),
+            F.col("person_id").alias(f"person_{end}"),
+        )
+        for end in "ab"
+    ]
+    known = links.join(ends[0], ["type_a", "value_a"]).join(ends[1], ["type_b", "value_b"])
+    return known.where("person_a = person_b")
 
 
 def match_rates(owned: DataFrame) -> DataFrame:
