@@ -37,7 +37,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.settings, arguments.env)
     nodes = [_node(text, settings, arguments.env) for text in getattr(arguments, "identifiers", ())]
     tables = Tables(build_session(settings), arguments.lake, "explain", None)
-    console = Console(highlight=False, width=120)
+    console = Console(highlight=False, soft_wrap=True)
     view = _Published(tables)
     if arguments.what == "identity":
         return _explain_identity(view, console, *nodes)
