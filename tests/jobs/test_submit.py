@@ -99,7 +99,7 @@ def _submit(entry: Path, options: list[str], more: list[str], folder: Path, envi
         command, capture_output=True, text=True, env={**inherited, **environment}, cwd=folder, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return done.stderr
+    return done.stdout + done.stderr  # spark-submit hands Python's error stream on as its own output
 
 
 def _first_orders(folder: Path) -> list[date]:
