@@ -16,7 +16,7 @@ demo: setup ## Generate a small chain, run its nights and the Online Retail exam
 test: setup ## Run all tests
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-soak: setup ## Run the long tests too: the whole year of Complete Journey (needs its data in ../shared/data)
+soak: setup ## Run the long tests: random loads, jobs one by one, Complete Journey (its data in ../shared/data)
 	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)
 
 bench-identity: setup ## Time connected components beside their peers (SIZES="1e6 1e7")

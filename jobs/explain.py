@@ -10,13 +10,12 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs.runtime.job import DONE, FAILED, add_settings_arguments
-from jobs.runtime.keys import token_key
+from jobs.runtime.keys import stored_identifier
 from jobs.runtime.publications import current
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import Settings, SettingsError, load_settings
 from jobs.runtime.tables import Tables
 from transforms.identity.explain import Evidence, density, shortest_chain
-from transforms.identity.identifiers import converter
 from transforms.identity.replay import Node
 
 
@@ -144,11 +143,9 @@ def _node(text: str, settings: Settings, env: str) -> Node:
     rules = settings.identity
     if not colon or kind not in rules.tier:
         raise SettingsError(f"{text}: write TYPE:VALUE with one of the types {', '.join(rules.tier)}")
-    declared = rules.named(kind)
-    if declared.personal and len(raw) == 64 and set(raw) <= set("0123456789abcdef"):
+    if rules.named(kind).personal and len(raw) == 64 and set(raw) <= set("0123456789abcdef"):
         return kind, raw
-    stored, _ = converter(declared, rules.default_region, token_key(env), settings.common_hash(kind))(raw)
-    return kind, stored or raw
+    return kind, stored_identifier(kind, raw, settings, env)
 
 
 def _named(node: Node) -> str:

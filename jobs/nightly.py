@@ -23,7 +23,6 @@ from jobs import (
 )
 from jobs.runtime.job import DONE, Job, JobContext, a_date, add_arguments, context, guarded, lake_tables
 from jobs.runtime.run_log import RunLog
-from transforms.contracts import silver
 
 # Orders come before customers, whose first_order_date is read from them.
 STEPS: dict[str, Job] = {
@@ -88,7 +87,7 @@ def run_night(ctx: JobContext, first: str | None = None) -> None:
             if name in skipped:
                 continue
             if not is_known and name not in _READS_RAW:  # once: events do not change after clean-events
-                rows, is_known = ctx.tables.read(silver.EVENTS).count(), True
+                rows, is_known = ctx.event_count, True
                 whole_night.enter_context(ctx.interpreted(rows))
                 whole_night.enter_context(ctx.kept_events(rows))
             log.step(name, job, number, len(STEPS))

@@ -18,6 +18,7 @@ from transforms.identity.changes import id_change_rate, identity_changes, identi
 from transforms.identity.identifiers import identified_by_type
 from transforms.identity.lawful import lawful_components, refused_links, replay_unlawful
 from transforms.identity.links import (
+    MAX_HOLDERS,
     identifiers_seen,
     link_identifiers,
     over_held,
@@ -44,7 +45,7 @@ def run(ctx: JobContext) -> None:
     _write_refusals(ctx, pairs, refused_links(replayed))
     tables.replace(silver.IDENTITIES, name_customers(seen, lawful_components(components, replayed), rules))
     rate = _write_changes(ctx)
-    _write_quality(ctx, tables.read(silver.IDENTITIES), rate)
+    _write_quality(ctx, events, tables.read(silver.IDENTITIES), rate)
 
 
 def _judged(ctx: JobContext) -> DataFrame:
@@ -59,7 +60,7 @@ def _judged(ctx: JobContext) -> DataFrame:
 
 def _write_refusals(ctx: JobContext, pairs: DataFrame, refused: DataFrame) -> None:
     """Pairs of which nothing follows: a value is blocked or over-held, or a rule of the audit refused the link."""
-    is_static = F.when(F.col("rule") == "max_holders", F.lit("over_limit")).otherwise(F.lit("blocked_value"))
+    is_static = F.when(F.col("rule") == MAX_HOLDERS, F.lit("over_limit")).otherwise(F.lit("blocked_value"))
     blocked = pairs.where("rule is not null").withColumn("reason", is_static)
     key = list(silver.IDENTITY_REFUSALS.key)
     audited = pairs.where("rule is null").join(refused, key)
@@ -84,8 +85,8 @@ def _write_changes(ctx: JobContext) -> DataFrame:
     return id_change_rate(written, before, anchors)
 
 
-def _write_quality(ctx: JobContext, identities: DataFrame, rate: DataFrame) -> None:
-    rates = match_rates(with_owner(ctx.events(), identities))
+def _write_quality(ctx: JobContext, events: DataFrame, identities: DataFrame, rate: DataFrame) -> None:
+    rates = match_rates(with_owner(events, identities))
     measured = [component_sizes(identities), rates, as_metrics(rate)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)

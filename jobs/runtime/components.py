@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from pyspark.sql import DataFrame
 
@@ -18,18 +19,17 @@ def find_components(ctx: JobContext, links: DataFrame, link_count: int) -> DataF
     """
     if link_count <= ctx.settings.identity.one_task_links:
         return connected_components(links)
-    return components_in_rounds(ctx, links)
+    return components_in_rounds(links, ctx.progress.note)
 
 
-def components_in_rounds(ctx: JobContext, links: DataFrame) -> DataFrame:
-    """Alternating stars until a round changes nothing; each round is written out, so that plans do not grow."""
-    edges, before, number = _cut(edges_of(links)), None, 0
+def components_in_rounds(links: DataFrame, note: Callable[[str], None]) -> DataFrame:
+    """Alternating stars until a round changes nothing; each step is kept without its plan, so that plans do not grow.
+
+    `note` is told of every round.
+    """
+    edges, before, number = edges_of(links).localCheckpoint(), None, 0
     while (found := tuple(fingerprint(edges).collect()[0])) != before:
         started, before, number = time.monotonic(), found, number + 1
-        edges = _cut(small_star(_cut(large_star(edges))))
-        ctx.progress.note(f"components: round {number}, {found[0]:,} edges, {time.monotonic() - started:.1f} s")
+        edges = small_star(large_star(edges).localCheckpoint()).localCheckpoint()
+        note(f"components: round {number}, {found[0]:,} edges, {time.monotonic() - started:.1f} s")
     return labelled(edges)
-
-
-def _cut(edges: DataFrame) -> DataFrame:
-    return edges.localCheckpoint()

@@ -7,9 +7,8 @@ from datetime import date, datetime, time
 from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.keys import token_key
+from jobs.runtime.keys import stored_identifier
 from transforms.contracts import silver
-from transforms.identity.identifiers import converter
 from transforms.identity.lawful import MUST_LINK
 from transforms.identity.replay import Node
 
@@ -43,13 +42,7 @@ def _decided(ctx: JobContext, kind: str) -> list[tuple[Node, Node, date]]:
     for decision in rules.decisions:
         if decision.decision == kind and decision.decided_date <= ctx.run_date:
             ends = [(decision.type_a, decision.value_a), (decision.type_b, decision.value_b)]
-            stored = [(kind, _stored(ctx, kind, raw)) for kind, raw in ends]
+            stored = [(kind, stored_identifier(kind, raw, ctx.settings, ctx.env)) for kind, raw in ends]
             one, other = sorted(stored, key=lambda end: (rules.tier[end[0]], end[1]))
             found.add((one, other, decision.decided_date))
     return sorted(found)
-
-
-def _stored(ctx: JobContext, kind: str, raw: str) -> str:
-    rules = ctx.settings.identity
-    convert = converter(rules.named(kind), rules.default_region, token_key(ctx.env), ctx.settings.common_hash(kind))
-    return convert(raw)[0] or raw

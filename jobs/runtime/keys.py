@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from pyspark.sql import Column
 from pyspark.sql.functions import arrow_udf
 
-from jobs.runtime.settings import SettingsError
+from jobs.runtime.settings import Settings, SettingsError
+from transforms.identity.identifiers import converter
 
 # Stated in the README: anybody can compute these tokens, so they protect nothing outside development.
 DEVELOPMENT_KEY = b"retail-portraits development key"
@@ -27,6 +28,13 @@ def token_key(env: str) -> bytes:
 def vault_key(env: str) -> bytes:
     """The key that encrypts rejected text, from PORTRAITS_VAULT_KEY or the file PORTRAITS_VAULT_KEY_FILE."""
     return _key("PORTRAITS_VAULT_KEY", env)
+
+
+def stored_identifier(kind: str, raw: str, settings: Settings, env: str) -> str:
+    """A raw identifier as tables hold it: in its normal form, a personal one as its token."""
+    rules = settings.identity
+    convert = converter(rules.named(kind), rules.default_region, token_key(env), settings.common_hash(kind))
+    return convert(raw)[0] or raw
 
 
 def sealed(text: Column, env: str) -> Column:

@@ -19,10 +19,10 @@ from pyspark.sql import functions as F
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components as scipy_components
 
+from jobs.runtime.components import components_in_rounds
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import load_settings
 from transforms.identity.components import connected_components
-from transforms.identity.stars import edges_of, fingerprint, labelled, large_star, small_star
 
 Case = Callable[[], int]
 
@@ -49,7 +49,7 @@ def _measured(spark: SparkSession, size: int, repeats: int, out: Path) -> list[d
     cases: dict[str, Case] = {
         "floor": lambda: _written(_floor(links), path),
         "one_task": lambda: _written(connected_components(links), path),
-        "distributed": lambda: _written(_rounds(links), path),
+        "distributed": lambda: _written(components_in_rounds(links, print), path),
         "bare_union_find": lambda: _union_find(one, other),
         "scipy": lambda: _scipy(one, other),
     }
@@ -77,13 +77,6 @@ def _links(spark: SparkSession, size: int) -> DataFrame:
 def _floor(links: DataFrame) -> DataFrame:
     nodes = links.select("value_a").union(links.select("value_b"))
     return nodes.groupBy("value_a").agg(F.lit(1).alias("component"))
-
-
-def _rounds(links: DataFrame) -> DataFrame:
-    edges, before = edges_of(links).localCheckpoint(), None
-    while (found := fingerprint(edges).collect()) != before:
-        before, edges = found, small_star(large_star(edges)).localCheckpoint()
-    return labelled(edges)
 
 
 def _written(frame: DataFrame, path: str) -> int:

@@ -76,7 +76,7 @@ def test_a_night_runs_from_the_zip_on_executors_of_their_own(package: Path, tmp_
     assert _first_orders(tmp_path) == [date(2026, 5, 30)]  # both phones are one customer
 
 
-@pytest.mark.soak  # twelve applications: 4 minutes
+@pytest.mark.soak  # twelve applications
 def test_twelve_applications_make_one_published_night(tmp_path: Path, options: list[str]) -> None:
     root = Path(__file__).parents[2]
     for step in STEPS:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime.components import components_in_rounds
 from tests.builders import DAY, at, days_before, event, frame, identity
 from transforms.contracts import conform, silver
 from transforms.identity.anchors import name_customers, with_owner
@@ -24,7 +25,6 @@ from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, replay_unlawful
 from transforms.identity.links import identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
-from transforms.identity.stars import edges_of, fingerprint, labelled, large_star, small_star
 
 RULES = IdentityRules(
     types=(
@@ -312,14 +312,6 @@ def test_sizes_of_components(spark: SparkSession) -> None:
 # -- in rounds -------------------------------------------------------------------------------------------------------
 
 
-def in_rounds(links: DataFrame) -> list[Row]:
-    """The distributed engine, its rounds driven as the runtime drives them."""
-    edges, before = edges_of(links).localCheckpoint(), None
-    while (found := fingerprint(edges).collect()) != before:
-        before, edges = found, small_star(large_star(edges)).localCheckpoint()
-    return labelled(edges).collect()
-
-
 @given(GRAPHS)
 @settings(max_examples=1, phases=[Phase.generate])  # a dozen jobs each
 def test_rounds_of_stars_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
@@ -330,7 +322,7 @@ def test_rounds_of_stars_equal_union_find(spark: SparkSession, graphs: list[list
         if (a_type, a) != (b_type, b)
     ]
     found: dict[str, set[Node]] = {}
-    for row in in_rounds(linked(spark, edges)):
+    for row in components_in_rounds(linked(spark, edges), print).collect():
         found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
     assert {frozenset(group) for group in found.values()} == groups(edges)
 
@@ -340,7 +332,7 @@ def test_rounds_end_on_a_chain_and_a_hub(spark: SparkSession) -> None:
     chain = [(("device", f"{n:05d}"), ("device", f"{n + 1:05d}")) for n in range(1_000)]
     hub = [(("member", f"{n:05d}"), ("device", "00500")) for n in range(500)]
     apart = [(("phone", "x"), ("phone", "y"))]
-    found = {row.component for row in in_rounds(linked(spark, [*chain, *hub, *apart]))}
+    found = {row.component for row in components_in_rounds(linked(spark, [*chain, *hub, *apart]), print).collect()}
     assert found == {"device:00000", "phone:x"}
 
 

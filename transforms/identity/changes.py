@@ -92,7 +92,7 @@ def _with_cause(changed: DataFrame, bridges: DataFrame, partings: DataFrame, ide
         .join(partings, ["previous_customer_id", "customer_id"], "left")
         .join(rules, _KEY, "left")
     )
-    is_new = F.col("change").isin("joined")
+    is_new = F.col("change") == "joined"
     came = F.when(is_new, F.col("own")).when(F.col("change").isin("merged", "moved"), F.col("bridge"))
     link = F.when(came["is_must"], F.lit(MUST_LINK)).otherwise(F.lit("link"))
     retired = F.when(F.col("_status").isNull(), F.lit("erased")).otherwise(F.lit("blocked_value"))

@@ -95,7 +95,7 @@ def _counts(period_days: int | None, as_of: date) -> Column:
 def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules) -> DataFrame:
     """Rows of two kinds: a refused link with its reason, and an identifier (`type_b` null) with its part.
 
-    One task works on one component at a time, so a component must fit a worker: 10 million links are 2 GB.
+    One task works on one component at a time, so a component must fit a worker's memory.
     """
     period = {kind.type: kind.period_days for kind in rules.types if kind.max_per_customer}
     counted = [(F.col("identifier_type") == name) & _counts(days, as_of) for name, days in period.items()]

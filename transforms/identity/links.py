@@ -119,13 +119,14 @@ def without_linking_power(events: DataFrame, held: DataFrame, rules: IdentityRul
         held: (identifier_type, identifier) of `over_held`; few, so broadcast.
     """
     blocked = F.coalesce("blocked_identifiers", F.create_map().cast("map<string,string>"))
+    events = events.withColumn("blocked_identifiers", blocked)
     for kind in (kind.type for kind in rules.types if kind.max_holders):
         of_kind = held.where(F.col("identifier_type") == kind).select(
             F.col("identifier").alias("_held"), F.lit(MAX_HOLDERS).alias("_rule")
         )
         events = events.join(F.broadcast(of_kind), F.col("identifiers")[kind] == F.col("_held"), "left")
         more = F.map_concat("blocked_identifiers", F.create_map(F.lit(kind), F.col("_rule")))
-        events = events.withColumn("blocked_identifiers", blocked).withColumn(
+        events = events.withColumn(
             "blocked_identifiers", F.when(F.col("_rule").isNotNull(), more).otherwise(F.col("blocked_identifiers"))
         )
         events = events.drop("_held", "_rule")

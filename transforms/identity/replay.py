@@ -1,6 +1,6 @@
 """Rebuilding one unlawful component from nothing, strongest tier first, so that as much evidence as is lawful stays.
 
-Plain Python over one component's links; `audit.resolve_unlawful` sends the components here, grouped, in Arrow. Two
+Plain Python over one component's links; `lawful.replay_unlawful` sends the components here, grouped, in Arrow. Two
 customers who share a device are one component and two lawful customers: which links to give up is a matter of order,
 so the order is part of the meaning (DESIGN 5.2, step 3).
 """

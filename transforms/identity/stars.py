@@ -6,7 +6,7 @@ Each step keeps which nodes are connected, and replaces edges so that nodes poin
 links every neighbour of a node that is greater than it to the least of its neighbourhood; a small star links a node and
 its lesser neighbours to the least of them. Termination: a step that changes anything lowers the sum, over all nodes, of
 the least node that they point to, which cannot fall for ever; where neither changes anything, every component is a
-star around its least node. O(log² n) rounds are proven, some 5 to 10 are seen.
+star around its least node. O(log² n) rounds are proven.
 """
 
 from __future__ import annotations
