@@ -4,3 +4,5 @@ In order: ingest-events, clean-events, resolve-identities, build-orders, build-c
 compute-tags, score-rfm, build-segments, report-kpis, audit, publish; `nightly` runs them all in one application.
 Files here must not be named like stdlib modules: spark-submit puts this folder first on the import path.
 """
+
+__version__ = "0.1.0"

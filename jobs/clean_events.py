@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main
-from jobs.runtime.tables import literal
+from jobs.runtime.tables import among
 from transforms.contracts import ops, silver
 from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, events_of
 from transforms.rejects import rejected_records
@@ -84,15 +84,7 @@ def _in_slices(due: Sequence[Row], file: str, arrival: str) -> str:
         groups = [([*files], sorted({name for names in files.values() for name in names}))]
     else:
         groups = [([day], names) for day, names in files.items()]
-    return " or ".join(f"({_among(arrival, days)} and {_among(file, names)})" for days, names in groups)
-
-
-def _among(column: str, values: Sequence[Any]) -> str:
-    known = ", ".join(literal(value) for value in values if value is not None)
-    parts = [f"`{column}` in ({known})"] if known else []
-    if any(value is None for value in values):
-        parts.append(f"`{column}` is null")
-    return f"({' or '.join(parts)})"
+    return " or ".join(f"({among(arrival, days)} and {among(file, names)})" for days, names in groups)
 
 
 def _known_copies(ctx: JobContext, rows: DataFrame) -> DataFrame | None:
@@ -168,7 +160,7 @@ def _rewrite_dates(ctx: JobContext, marked: DataFrame, accepted: DataFrame) -> N
     days = accepted.select("event_date").union(losers.select("event_date")).distinct().collect()
     dates = [row.event_date for row in days]
     kept = known.where(F.col("event_date").isin(dates)).join(losers.select("event_id"), "event_id", "left_anti")
-    ctx.tables.overwrite_where(silver.EVENTS, kept.unionByName(accepted), _among("event_date", dates))
+    ctx.tables.overwrite_where(silver.EVENTS, kept.unionByName(accepted), among("event_date", dates))
     ctx.progress.note(f"earlier copies of known events turned up: {len(dates)} dates are rewritten")
 
 

@@ -64,7 +64,7 @@ def run_nightly(arguments: argparse.Namespace) -> int:
         ctx.run_date = day
         ctx.run_id = f"{day.isoformat()}-{ctx.run_id[11:]}"
         ctx.tables = lake_tables(ctx.spark, arguments.lake, ctx.run_id, day)
-        ctx.full = arguments.full and number == 0
+        ctx.full, ctx.arrived = arguments.full and number == 0, {}
         run_night(ctx, arguments.first)
     return DONE
 

@@ -8,17 +8,29 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import token_key
 from transforms.contracts import gold, silver
+from transforms.events import with_lead
 from transforms.identity.anchors import name_customers, with_owner
-from transforms.identity.changes import id_change_rate, identity_changes, identity_history, mapping_before
+from transforms.identity.changes import (
+    changed_owners,
+    extend_history,
+    id_change_rate,
+    identity_changes,
+    identity_history,
+    mapping_before,
+    mapping_on,
+)
 from transforms.identity.identifiers import identified_by_type
 from transforms.identity.lawful import lawful_components, refused_links, replay_unlawful
 from transforms.identity.links import (
     MAX_HOLDERS,
+    bad_values,
+    blocked_pairs,
     identifiers_seen,
     link_identifiers,
     over_held,
@@ -28,43 +40,51 @@ from transforms.identity.links import (
 from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
 
 _ALARM = 0.02
+_FEW = 1_000_000
 
 
 def run(ctx: JobContext) -> None:
     """Find who is who among all events that are known on the run date."""
     rules, tables = ctx.settings.identity, ctx.tables
-    events = _judged(ctx)
-    pairs = ctx.settled(link_identifiers(events, rules.linking), ctx.event_count)
-    links_written = tables.replace(silver.IDENTITY_LINKS, with_decisions(pairs.where("rule is null"), must_links(ctx)))
-    seen = ctx.settled(identifiers_seen(events, rules.linking), ctx.event_count)
-    bad = seen.where("rule is not null").select(*silver.IDENTITY_BAD_VALUES.column_names)
+    seen_together = _judged(ctx)
+    bad = bad_values(seen_together, rules.linking)
     tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
+    links_written = tables.replace(
+        silver.IDENTITY_LINKS, with_decisions(_evidence(ctx, seen_together), must_links(ctx))
+    )
     links = tables.read(silver.IDENTITY_LINKS)
+    seen = ctx.settled(identifiers_seen(seen_together, rules.linking), ctx.event_count)
     components = ctx.settled(find_components(ctx, links, links_written.rows), ctx.event_count)
     replayed = ctx.settled(replay_unlawful(components, links, seen, apart(ctx), ctx.run_date, rules), 0)
-    _write_refusals(ctx, pairs, refused_links(replayed))
+    _write_refusals(ctx, seen_together, refused_links(replayed))
     tables.replace(silver.IDENTITIES, name_customers(seen, lawful_components(components, replayed), rules))
     rate = _write_changes(ctx)
-    _write_quality(ctx, events, tables.read(silver.IDENTITIES), rate)
+    _write_quality(ctx, seen_together, tables.read(silver.IDENTITIES), rate)
 
 
 def _judged(ctx: JobContext) -> DataFrame:
-    """Events on which over-held values link and lead nothing."""
-    rules, events = ctx.settings.identity, ctx.known_events()
-    held = over_held(events, rules)
-    if held is None:
-        return events
-    held = ctx.settled(held, 0)
-    return events if held.isEmpty() else without_linking_power(events, held, rules)
+    """The combinations of identifiers on all events with their leads; over-held values link and lead nothing."""
+    rules, combinations = ctx.settings.identity, known_combinations(ctx)
+    held = over_held(combinations, rules)
+    held = None if held is None else ctx.settled(held, 0)
+    if held is None or held.isEmpty():
+        return with_lead(combinations, rules.linking)
+    return without_linking_power(combinations, held, rules)
 
 
-def _write_refusals(ctx: JobContext, pairs: DataFrame, refused: DataFrame) -> None:
+def _evidence(ctx: JobContext, seen_together: DataFrame) -> DataFrame:
+    sources = [row.source for row in seen_together.select("source").distinct().collect()]
+    return link_identifiers(seen_together, ctx.settings.identity.linking, sources)
+
+
+def _write_refusals(ctx: JobContext, seen_together: DataFrame, refused: DataFrame) -> None:
     """Pairs of which nothing follows: a value is blocked or over-held, or a rule of the audit refused the link."""
     is_static = F.when(F.col("rule") == MAX_HOLDERS, F.lit("over_limit")).otherwise(F.lit("blocked_value"))
-    blocked = pairs.where("rule is not null").withColumn("reason", is_static)
-    key = list(silver.IDENTITY_REFUSALS.key)
-    audited = pairs.where("rule is null").join(refused, key)
-    rows = blocked.unionByName(audited).select(*silver.IDENTITY_REFUSALS.column_names)
+    blocked = blocked_pairs(seen_together, ctx.settings.identity.linking).withColumn("reason", is_static)
+    links = ctx.tables.read(silver.IDENTITY_LINKS).withColumn("rule", F.lit(None).cast("string"))
+    audited = links.join(refused, list(silver.IDENTITY_REFUSALS.key))
+    columns = silver.IDENTITY_REFUSALS.column_names
+    rows = blocked.select(*columns).unionByName(audited.select(*columns))
     ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows.coalesce(1)).rows
 
 
@@ -74,19 +94,37 @@ def _write_changes(ctx: JobContext) -> DataFrame:
     A past date is rebuilt beside the lake: the lake's log has that date's changes already.
     """
     tables, lake = ctx.tables, ctx.tables.of_lake()
-    before = ctx.settled(mapping_before(lake.read_or_empty(silver.IDENTITY_CHANGES), ctx.run_date), ctx.event_count)
+    log, history = lake.read_or_empty(silver.IDENTITY_CHANGES), lake.read_or_empty(silver.IDENTITY_HISTORY)
+    is_in_step = _is_in_step(ctx, log)
+    before = mapping_on(history, ctx.run_date) if is_in_step else mapping_before(log, ctx.run_date)
+    before = ctx.settled(before, ctx.event_count)
     if not tables.is_past:
+        identities = tables.read(silver.IDENTITIES)
+        changed = ctx.settled(changed_owners(before, identities), ctx.event_count)
         links, refusals = tables.read(silver.IDENTITY_LINKS), tables.read(silver.IDENTITY_REFUSALS)
-        changes = identity_changes(before, tables.read(silver.IDENTITIES), links, refusals, ctx.run_date)
+        is_few = changed.count() <= _FEW
+        changes = identity_changes(changed, before, identities, links, refusals, ctx.run_date, is_few)
         tables.overwrite_slice(silver.IDENTITY_CHANGES, changes.coalesce(1), run_date=ctx.run_date)
-        tables.replace(silver.IDENTITY_HISTORY, identity_history(tables.read(silver.IDENTITY_CHANGES)).coalesce(1))
+        log = tables.read(silver.IDENTITY_CHANGES)
+        new = log.where(F.col("run_date") == F.lit(ctx.run_date))
+        extended = extend_history(history, new, ctx.run_date) if is_in_step else identity_history(log)
+        tables.replace(silver.IDENTITY_HISTORY, extended)
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
     written = lake.read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
     return id_change_rate(written, before, anchors)
 
 
-def _write_quality(ctx: JobContext, events: DataFrame, identities: DataFrame, rate: DataFrame) -> None:
-    rates = match_rates(with_owner(events, identities))
+def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
+    """Whether the history holds all that the log says before today: a night may have died between the two."""
+    kept = ctx.tables.of_lake().last_commit(silver.IDENTITY_HISTORY)
+    if kept is None:
+        return False
+    later = F.col("run_date") > F.lit(kept.metadata["run_date"]).cast("date")
+    return log.where(later & (F.col("run_date") < F.lit(ctx.run_date))).isEmpty()
+
+
+def _write_quality(ctx: JobContext, seen_together: DataFrame, identities: DataFrame, rate: DataFrame) -> None:
+    rates = match_rates(with_owner(seen_together, identities))
     measured = [component_sizes(identities), rates, as_metrics(rate)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, QUANTITY, silver
-from transforms.orders import RETURN_TYPES, ZeroValueOrders, match_returns, priced_lines
+from transforms.orders import RETURN_TYPES, ZeroValueOrders, match_returns, priced_lines, touched_orders
 
 _MEASURES = silver.ACTIVITY.column_names[len(silver.ACTIVITY.key) :]
 
@@ -37,6 +37,21 @@ def build_activity(
         *[F.sum(name).cast(_type(name)).alias(name) for name in _MEASURES]
     )
     return summed.select(*silver.ACTIVITY.column_names)
+
+
+def concerned_dates(events: DataFrame, named: DataFrame) -> DataFrame:
+    """(event_date,): the dates whose partials some events change.
+
+    Besides their own dates, those of the returns of their orders, whose netting they change, and where an order got
+    another line, also those of its other lines, whose order date and lead may be others now.
+
+    Args:
+        events: events that came, or are seen otherwise than before.
+        named: (order_id, event_type, event_date) of all events of orders that are known.
+    """
+    same_order = named.join(F.broadcast(touched_orders(events)), "order_id")
+    further = same_order.where((F.col("event_type") != "order") | F.col("has_line")).select("event_date")
+    return events.select("event_date").union(further).distinct()
 
 
 def _order_parts(lines: DataFrame) -> DataFrame:

@@ -25,15 +25,14 @@ def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
         silver.events' columns; one row per event of each row, copies not yet removed.
     """
     exploded = judged.where(F.size("_problems") == 0).select(F.explode("_events").alias("event")).select("event.*")
-    return with_lead(exploded, linking_types)
+    return with_lead(exploded, linking_types).select(*silver.EVENTS.column_names)
 
 
 def with_lead(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
     """Events with `lead_identifier(_type)`: the strongest identifier neither blocked nor shared; null for guests."""
     usable = [F.when(_is_usable(kind), F.lit(kind)) for kind in linking_types]
     lead = F.coalesce(*usable)
-    named = events.withColumn("lead_identifier_type", lead).withColumn("lead_identifier", F.col("identifiers")[lead])
-    return named.select(*silver.EVENTS.column_names)
+    return events.withColumn("lead_identifier_type", lead).withColumn("lead_identifier", F.col("identifiers")[lead])
 
 
 def drop_copies(incoming: DataFrame, known: DataFrame | None) -> DataFrame:

@@ -68,6 +68,22 @@ def build_orders(lines: DataFrame) -> DataFrame:
     return named.select(*silver.ORDERS.column_names)
 
 
+def order_events(events: DataFrame) -> DataFrame:
+    """Events of orders: lines, returns and cancels, with their `order_id`.
+
+    A line without an order number is an order of its own; a return without one (null) belongs to none.
+    """
+    alone = F.when(F.col("event_type") == "order", F.concat_ws(":", "source", "event_id"))
+    of_orders = events.where(F.col("event_type").isin("order", *RETURN_TYPES))
+    return of_orders.withColumn("order_id", F.coalesce("order_id", alone))
+
+
+def touched_orders(events: DataFrame) -> DataFrame:
+    """(order_id, has_line), key order_id: orders that the events name, and whether one of them is a line."""
+    named = order_events(events).where("order_id is not null").groupBy("order_id")
+    return named.agg(F.bool_or(F.col("event_type") == "order").alias("has_line"))
+
+
 _LEAD = ("lead_identifier_type", "lead_identifier")
 _MONEY_COLUMNS = ("gross_amount", "discount_amount", "returned_amount", "net_amount", "cost_amount")
 
@@ -79,10 +95,9 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
     is_first_line, is_sale (a purchase before any return). An event without an order number is its own order; a
     missing quantity is one piece.
     """
-    alone = F.concat_ws(":", "source", "event_id")
-    lines = events.where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of))).select(
-        *[name for name in silver.EVENTS.column_names if name not in ("order_id", "quantity", "amount")],
-        F.coalesce("order_id", alone).alias("order_id"),
+    sold = order_events(events).where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of)))
+    lines = sold.select(
+        *[name for name in silver.EVENTS.column_names if name not in ("quantity", "amount")],
         F.coalesce("quantity", F.lit(1).cast(QUANTITY)).alias("quantity"),
         F.coalesce("amount", F.lit(0).cast(MONEY)).alias("gross_amount"),
     )

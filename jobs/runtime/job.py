@@ -55,6 +55,7 @@ class JobContext:
     accept: str | None = None
     progress: Progress = field(default_factory=Progress)
     facts: dict[str, Any] = field(default_factory=dict)
+    arrived: dict[tuple[int, date], DataFrame | None] = field(default_factory=dict)
     _kept_events: DataFrame | None = None
     _event_count: int | None = None
     _persisted: list[DataFrame] = field(default_factory=list)

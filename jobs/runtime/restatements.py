@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from types import TracebackType
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.tables import among
 from transforms.contracts import Table, ops
 
 
@@ -15,14 +18,22 @@ class Restatements:
     """Wraps a write: compares the table's business dates before and after it, and logs those that changed.
 
     Dates after the previous run's date are new, not restated. A rebuild of a past date happens beside the lake and
-    restates nothing.
+    restates nothing. `dates` are the only ones that the write touches, where that is known.
     """
 
-    def __init__(self, ctx: JobContext, table: Table, date_column: str, amount_column: str) -> None:
+    def __init__(
+        self,
+        ctx: JobContext,
+        table: Table,
+        date_column: str,
+        amount_column: str,
+        dates: Sequence[date] | None = None,
+    ) -> None:
         self._ctx = ctx
         self._table = table
         self._date = date_column
         self._amount = amount_column
+        self._written = "true" if dates is None else among(date_column, dates)
         self._before = ctx.tables.last_commit(table)
 
     def __enter__(self) -> None:
@@ -55,7 +66,11 @@ class Restatements:
             ctx.progress.note(f"{name}: {count} earlier dates were restated (ops.restatements)")
 
     def _by_date(self, frame: DataFrame, suffix: str) -> DataFrame:
-        return frame.groupBy(F.col(self._date).alias("partition")).agg(
-            F.count("*").alias(f"rows_{suffix}"),
-            F.coalesce(F.sum(self._amount), F.lit(0)).cast("decimal(18,2)").alias(f"amount_{suffix}"),
+        return (
+            frame.where(self._written)
+            .groupBy(F.col(self._date).alias("partition"))
+            .agg(
+                F.count("*").alias(f"rows_{suffix}"),
+                F.coalesce(F.sum(self._amount), F.lit(0)).cast("decimal(18,2)").alias(f"amount_{suffix}"),
+            )
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
+from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
 from transforms.contracts import Table, conform
+
+Basis = Mapping[str, Any]
 
 
 class MissingTable(RuntimeError):
@@ -25,7 +29,7 @@ class Commit:
 
     version: int
     rows: int
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 class Tables:
@@ -45,7 +49,7 @@ class Tables:
         self.files = Files(spark)
         self.written: dict[str, Commit] = {}
         self._silver_root = silver_root
-        self._stamp = json.dumps({"run_id": run_id, "run_date": run_date.isoformat() if run_date else None})
+        self._stamp: dict[str, Any] = {"run_id": run_id, "run_date": run_date.isoformat() if run_date else None}
         self._lock = threading.Lock()
 
     @property
@@ -83,7 +87,7 @@ class Tables:
             name = table if isinstance(table, str) else table.full_name
             raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
         reader = self.spark.read.format("delta")
-        newest = int(self._log_names(path)[-1].split(".")[0])
+        newest = self.version(table)
         # An older version is put together from the log again (0.3 s), the newest is cached.
         return (reader if version in (None, newest) else reader.option("versionAsOf", version)).load(path)
 
@@ -103,6 +107,31 @@ class Tables:
         rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
         return Commit(int(names[-1].split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
 
+    def files_added(self, table: Table, after: int) -> list[str] | None:
+        """Data files that came after a version; None where rows also went, or the log does not reach back so far."""
+        path, added = self.path(table), []
+        wanted = {f"{version:020}.json" for version in range(after + 1, self.version(table) + 1)}
+        if not wanted <= {*self._log_names(path)}:
+            return None
+        for name in sorted(wanted):
+            for line in self.files.read_text(f"{path}/_delta_log/{name}").splitlines():
+                action = json.loads(line)
+                if action.get("remove", {}).get("dataChange"):
+                    return None
+                if action.get("add", {}).get("dataChange"):
+                    added.append(f"{path}/{unquote(action['add']['path'])}")
+        return added
+
+    def read_files(self, table: Table, files: list[str]) -> DataFrame:
+        """Rows of some of a table's data files."""
+        reader = self.spark.read.schema(table.schema).option("basePath", self.path(table))
+        return reader.parquet(*files) if files else self.spark.createDataFrame([], table.schema)
+
+    def version(self, table: Table | str) -> int:
+        """The newest version; -1 where there is no table."""
+        names = self._log_names(self.path(table))
+        return int(names[-1].split(".")[0]) if names else -1
+
     def names(self) -> list[str]:
         """Every table of the lake, as layer.table."""
         layers = ("bronze", "silver", "gold", "ops")
@@ -115,21 +144,21 @@ class Tables:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def replace(self, table: Table, frame: DataFrame) -> Commit:
-        """Make the frame the whole table, in one commit."""
-        return self._write(table, frame, "overwrite", None)
+    def replace(self, table: Table, frame: DataFrame, basis: Basis | None = None) -> Commit:
+        """Make the frame the whole table, in one commit; `basis` says what it was made from, for the next night."""
+        return self._write(table, frame, "overwrite", None, basis)
 
-    def append(self, table: Table, frame: DataFrame) -> Commit:
+    def append(self, table: Table, frame: DataFrame, basis: Basis | None = None) -> Commit:
         """Add rows; the caller sees to it that a rerun does not add them twice."""
-        return self._write(table, frame, "append", None)
+        return self._write(table, frame, "append", None, basis)
 
     def overwrite_slice(self, table: Table, frame: DataFrame, **equals: Any) -> Commit:
         """Replace the rows in which every named column equals its value; rows outside are refused."""
         return self.overwrite_where(table, frame, " and ".join(f"`{k}` = {literal(v)}" for k, v in equals.items()))
 
-    def overwrite_where(self, table: Table, frame: DataFrame, predicate: str) -> Commit:
+    def overwrite_where(self, table: Table, frame: DataFrame, predicate: str, basis: Basis | None = None) -> Commit:
         """Replace the rows for which the SQL predicate holds; rows outside are refused."""
-        return self._write(table, frame, "overwrite", predicate)
+        return self._write(table, frame, "overwrite", predicate, basis)
 
     def upsert(self, table: Table, frame: DataFrame) -> Commit:
         """Replace the rows of a small table that have the frame's keys, and add the others, in one commit."""
@@ -140,10 +169,13 @@ class Tables:
         kept = current.join(F.broadcast(frame), same_key, "left_anti")
         return self.replace(table, kept.unionByName(conform(frame, table)))
 
-    def _write(self, table: Table, frame: DataFrame, mode: str, predicate: str | None) -> Commit:
+    def _write(
+        self, table: Table, frame: DataFrame, mode: str, predicate: str | None, basis: Basis | None = None
+    ) -> Commit:
         path = self.path(table)
         rows = conform(frame, table)
-        writer = _laid_out(rows, table).write.format("delta").mode(mode).option("userMetadata", self._stamp)
+        stamp = json.dumps({**self._stamp, **(basis or {})})
+        writer = _laid_out(rows, table).write.format("delta").mode(mode).option("userMetadata", stamp)
         if table.partition_by:
             writer = writer.partitionBy(*table.partition_by)
         if table.evolves:
@@ -170,6 +202,8 @@ def _laid_out(frame: DataFrame, table: Table) -> DataFrame:
     """Few, sorted files: one task per partition value, or one file where the table is not partitioned."""
     if len(table.partition_by) == 1 and table.partition_by[0] in ("event_date", "_arrival_date"):
         frame = frame.repartition(*table.partition_by)  # else each task writes a file into each date
+    if table.clustered_by:
+        frame = frame.repartition(F.trunc(table.clustered_by, "month")).sortWithinPartitions(table.clustered_by)
     if table.sorted_by:
         frame = frame.sortWithinPartitions(*table.sorted_by)
     return frame
@@ -196,6 +230,16 @@ def slice_of(frame: DataFrame, run_date: date | None) -> DataFrame:
         if run_date and name in frame.columns:
             return frame.where(F.col(name) == F.lit(run_date))
     return frame
+
+
+def among(column: str, values: Iterable[Any]) -> str:
+    """SQL that holds where a column has one of the values, null included."""
+    listed = list(values)
+    known = ", ".join(literal(value) for value in listed if value is not None)
+    parts = [f"`{column}` in ({known})"] if known else []
+    if any(value is None for value in listed):
+        parts.append(f"`{column}` is null")
+    return f"({' or '.join(parts) or 'false'})"
 
 
 def literal(value: Any) -> str:

@@ -19,11 +19,13 @@ from pyspark.sql import functions as F
 from jobs.runtime.components import components_in_rounds
 from tests.builders import DAY, at, days_before, event, frame, identity
 from transforms.contracts import conform, silver
+from transforms.events import with_lead
 from transforms.identity.anchors import name_customers, with_owner
+from transforms.identity.combinations import combine
 from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, replay_unlawful
-from transforms.identity.links import identifiers_seen, link_identifiers
+from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
 
 RULES = IdentityRules(
@@ -49,8 +51,9 @@ def resolved(spark: SparkSession, rows: Iterable[dict[str, Any]], rules: Identit
 
 
 def identities_of(events: DataFrame, rules: IdentityRules = RULES) -> DataFrame:
-    links = link_identifiers(events, rules.linking).where("rule is null")
-    seen = identifiers_seen(events, rules.linking)
+    together = with_lead(combine(events), rules.linking).localCheckpoint()
+    links = link_identifiers(together, rules.linking, ["app", "web", "store_pos"])
+    seen = identifiers_seen(together, rules.linking)
     components = connected_components(links).localCheckpoint()  # used three times
     apart = events.sparkSession.createDataFrame([], "type_a string, value_a string, type_b string, value_b string")
     replayed = replay_unlawful(components, links, seen, apart, DAY, rules).localCheckpoint()
@@ -79,9 +82,11 @@ def test_lead_is_linked_to_every_other_usable_identifier(spark: SparkSession) ->
         seen_together(6, cookie="c2"),  # nothing to link to
         seen_together(7),  # a guest
     ]
-    pairs = link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking).collect()
-    assert {(row.type_a, row.type_b, row.rule) for row in pairs if row.rule} == {("member", "cookie", "null_like")}
-    found = {(row.type_a, row.type_b): row for row in pairs if not row.rule}
+    together = with_lead(combine(frame(spark, silver.EVENTS, rows)), RULES.linking)
+    blocked = blocked_pairs(together, RULES.linking).collect()
+    assert {(row.type_a, row.type_b, row.rule) for row in blocked} == {("member", "cookie", "null_like")}
+    links = link_identifiers(together, RULES.linking, ["app", "web"]).collect()
+    found = {(row.type_a, row.type_b): row for row in links}
     assert set(found) == {("member", "phone"), ("member", "device"), ("phone", "device")}
     told = found["member", "phone"]
     assert (told.value_a, told.value_b, told.event_count, told.sources) == ("m", "p", 2, ["app"])
@@ -98,14 +103,17 @@ def test_every_identifier_is_seen_with_the_rule_that_blocks_it(spark: SparkSessi
         seen_together(4, DAY, bad, phone="p"),  # a guest holds nothing: two holders, not three
         seen_together(5, store_tablet="t", member="m1"),
     ]
-    seen = identifiers_seen(frame(spark, silver.EVENTS, rows), RULES.linking)
+    together = with_lead(combine(frame(spark, silver.EVENTS, rows)), RULES.linking)
+    seen = identifiers_seen(together, RULES.linking)
     found = {(row.identifier_type, row.identifier): tuple(row)[2:] for row in seen.collect()}
-    assert found == {  # rule, first arrival, last seen, events, holders (counted for blocked values only)
-        ("phone", "p"): ("blocked_value", days_before(2), DAY, 4, 2),
-        ("store_tablet", "t"): ("shared", DAY, DAY, 1, 1),
-        ("member", "m1"): (None, days_before(2), DAY, 2, 0),
-        ("member", "m2"): (None, DAY, DAY, 2, 0),
+    assert found == {  # whether it may link, first arrival, last seen, events
+        ("phone", "p"): (False, days_before(2), DAY, 4),
+        ("store_tablet", "t"): (False, DAY, DAY, 1),
+        ("member", "m1"): (True, days_before(2), DAY, 2),
+        ("member", "m2"): (True, DAY, DAY, 2),
     }
+    bad = {tuple(row) for row in conform(bad_values(together, RULES.linking), silver.IDENTITY_BAD_VALUES).collect()}
+    assert bad == {("phone", "p", "blocked_value", 2, 4), ("store_tablet", "t", "shared", 1, 1)}
 
 
 # -- components ------------------------------------------------------------------------------------------------------

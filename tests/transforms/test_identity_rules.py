@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from tests.builders import DAY, days_before, event, frame
 from transforms.contracts import conform, silver
+from transforms.events import with_lead
 from transforms.identity.anchors import name_customers
-from transforms.identity.changes import id_change_rate, identity_changes, identity_history, mapping_before
+from transforms.identity.changes import (
+    changed_owners,
+    extend_history,
+    id_change_rate,
+    identity_changes,
+    identity_history,
+    mapping_before,
+    mapping_on,
+)
+from transforms.identity.combinations import carrying, combine, straddling, unbound_pairs
 from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import MUST_LINK, lawful_components, refused_links, replay_unlawful
 from transforms.identity.links import (
     MAX_HOLDERS,
+    blocked_pairs,
     identifiers_seen,
     link_identifiers,
     over_held,
@@ -39,10 +53,19 @@ def together(number: int, day: date = DAY, kind: str = "visit", **held: str) -> 
     return event(f"e{number}", kind, event_date=day, identifiers=held)
 
 
-def mapped(spark: SparkSession, events: DataFrame, apart: list[tuple] = ()) -> tuple[DataFrame, DataFrame]:
+def combined(spark: SparkSession, rows: list[dict[str, Any]]) -> DataFrame:
+    """Combinations of the events' identifiers with their leads."""
+    return with_lead(combine(frame(spark, silver.EVENTS, rows)), RULES.linking).localCheckpoint()
+
+
+def linked(together: DataFrame) -> DataFrame:
+    return link_identifiers(together, RULES.linking, ["store_pos"])
+
+
+def mapped(spark: SparkSession, together: DataFrame, apart: list[tuple] = ()) -> tuple[DataFrame, DataFrame]:
     """silver.identities and the refused links, as resolve-identities makes them."""
-    links = link_identifiers(events, RULES.linking).where("rule is null")
-    seen, components = identifiers_seen(events, RULES.linking), connected_components(links).localCheckpoint()
+    links = linked(together)
+    seen, components = identifiers_seen(together, RULES.linking), connected_components(links).localCheckpoint()
     pairs = spark.createDataFrame(list(apart), PAIR)
     replayed = replay_unlawful(components, links, seen, pairs, DAY, RULES).localCheckpoint()
     identities = name_customers(seen, lawful_components(components, replayed), RULES)
@@ -69,7 +92,7 @@ def test_holders_are_counted_per_stronger_type_the_largest_deciding(spark: Spark
         *[together(40 + n, device="d", cookie=f"weaker {n}") for n in range(3)],  # weaker ones do not hold
         *[together(50 + n, member=f"n{n}", cookie="no limit") for n in range(3)],
     ]
-    held = over_held(frame(spark, silver.EVENTS, rows), RULES)
+    held = over_held(combined(spark, rows), RULES)
     assert held is not None
     assert {tuple(row) for row in held.collect()} == {("device", "three members", 3), ("device", "three phones", 3)}
 
@@ -81,7 +104,7 @@ def test_an_over_held_value_stays_on_its_events_but_links_and_leads_nothing(spar
         together(5, device="hub"),  # a guest
     ]
     events = frame(spark, silver.EVENTS, rows)
-    held = over_held(events, RULES)
+    held = over_held(combined(spark, rows), RULES)
     assert held is not None
     judged = without_linking_power(events, held, RULES)
     leads = {row.event_id: (row.lead_identifier, row.identifiers["device"]) for row in judged.collect()}
@@ -92,12 +115,14 @@ def test_an_over_held_value_stays_on_its_events_but_links_and_leads_nothing(spar
         "e4": ("c", "hub"),
         "e5": (None, "hub"),
     }
-    pairs = link_identifiers(judged, RULES.linking).collect()
+    seen_together = without_linking_power(combined(spark, rows), held, RULES)
+    pairs = blocked_pairs(seen_together, RULES.linking).collect()
     assert {(row.value_a, row.value_b, row.rule) for row in pairs} == {
         *[(f"m{n}", "hub", MAX_HOLDERS) for n in range(3)],
         ("c", "hub", MAX_HOLDERS),
     }
-    identities, _ = mapped(spark, judged)
+    assert linked(seen_together).isEmpty()
+    identities, _ = mapped(spark, seen_together)
     assert grouped(identities) == {"m0", "m1", "m2", "c"}
     status = {row.identifier: row.status for row in identities.collect()}
     assert status["hub"] == "blocked"
@@ -119,7 +144,7 @@ def test_only_unlawful_components_are_rebuilt(spark: SparkSession) -> None:
         together(9, days_before(1), member="e", phone="e2"),
         together(10, member="e", phone="e3"),
     ]
-    identities, refused = mapped(spark, frame(spark, silver.EVENTS, rows))
+    identities, refused = mapped(spark, combined(spark, rows))
     assert grouped(identities) == {"a a1 ac", "b b1", "c", "shared", "d d1 d2 d3", "e e2 e3", "e1"}
     assert {tuple(row) for row in refused.collect()} == {
         ("member", "b", "cookie", "shared", "ambiguous"),
@@ -136,15 +161,15 @@ def test_people_decide_over_evidence(spark: SparkSession) -> None:
         together(2, member="b", phone="b1"),
         together(3, phone="b1", cookie="x"),
     ]
-    events = frame(spark, silver.EVENTS, rows)
-    identities, refused = mapped(spark, events, [("member", "b", "cookie", "x")])
+    seen_together = combined(spark, rows)
+    identities, refused = mapped(spark, seen_together, [("member", "b", "cookie", "x")])
     assert grouped(identities) == {"a a1", "b b1", "x"}
     assert {tuple(row) for row in refused.collect()} == {("phone", "b1", "cookie", "x", "cannot_link")}
-    links = link_identifiers(events, RULES.linking)
+    links = linked(seen_together)
     decided = [{"type_a": "member", "value_a": "a", "type_b": "member", "value_b": "b", "sources": [MUST_LINK]}]
     decided = [{**row, "first_arrival_date": DAY, "event_count": 0} for row in decided]
     links = with_decisions(links, frame(spark, silver.IDENTITY_LINKS, decided))
-    seen, components = identifiers_seen(events, RULES.linking), connected_components(links)
+    seen, components = identifiers_seen(seen_together, RULES.linking), connected_components(links)
     nobody = spark.createDataFrame([], PAIR)
     replayed = replay_unlawful(components, links, seen, nobody, DAY, RULES)
     assert grouped(name_customers(seen, lawful_components(components, replayed), RULES)) == {"a a1 b b1 x"}
@@ -160,12 +185,38 @@ def test_unbind_ends_the_evidence_up_to_its_time(spark: SparkSession) -> None:
         together(6, days_before(9), phone="late", device="f"),
         together(7, days_before(9), member="m", device="d"),  # another pair's evidence stands
     ]
-    links = link_identifiers(frame(spark, silver.EVENTS, rows), RULES.linking).collect()
-    assert {(row.value_a, row.value_b, row.event_count) for row in links} == {
-        ("again", "e", 1),
-        ("late", "f", 1),
-        ("m", "d", 1),
-    }
+    still = {("again", "e", 1), ("late", "f", 1), ("m", "d", 1)}
+    events = frame(spark, silver.EVENTS, rows)
+    unbinds = unbound_pairs(combine(events)).localCheckpoint()
+    torn = straddling(combine(events), unbinds)
+    assert [row.identifiers for row in torn.collect()] == [{"phone": "again", "device": "e"}]
+    some, others = carrying(events, torn)
+    exact = [combine(events, unbinds), combine(some, unbinds).unionByName(combine(others))]
+    for seen_together in exact:  # all events marked, or only those of which some count and some do not
+        links = linked(with_lead(seen_together, RULES.linking)).collect()
+        assert {(row.value_a, row.value_b, row.event_count) for row in links} == still
+
+
+@settings(max_examples=6, deadline=None, phases=[Phase.generate])
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.booleans()), min_size=1, max_size=12))
+def test_nights_of_events_add_up(spark: SparkSession, happenings: list[tuple[int, str, bool]]) -> None:
+    """Combinations of each night's events beside those of the nights before are evidence as all at once are."""
+    rows = [
+        together(n, days_before(3 - day), "unbind" if ends else "visit", phone="p", device=value)
+        for n, (day, value, ends) in enumerate(happenings)
+    ]
+    kept = combine(frame(spark, silver.EVENTS, []))
+    for day in (days_before(3 - n) for n in range(4)):
+        arrived = frame(spark, silver.EVENTS, [row for row in rows if row["event_date"] == day])
+        unbinds = unbound_pairs(kept.unionByName(combine(arrived)))
+        kept = kept.unionByName(combine(arrived, unbinds)).localCheckpoint()
+    added = linked(with_lead(kept, RULES.linking)).collect()
+    events = frame(spark, silver.EVENTS, rows)
+    whole = linked(with_lead(combine(events, unbound_pairs(combine(events))), RULES.linking)).collect()
+    assert sorted(added) == sorted(whole)
+    last = {value: max((day for day, v, ends in happenings if v == value and ends), default=-1) for value in "abc"}
+    counts = Counter(value for day, value, ends in happenings if not ends and day > last[value])
+    assert {row.value_b: row.event_count for row in whole} == counts
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
@@ -195,15 +246,25 @@ STORY: list[tuple[list[dict[str, Any]], dict[str, tuple[str, str, str | None]]]]
 
 def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
     log, mapping, rates = frame(spark, silver.IDENTITY_CHANGES, []), {}, []
+    kept = frame(spark, silver.IDENTITY_HISTORY, [])
     arrived: list[dict[str, Any]] = []
     for night, (rows, expected) in zip(NIGHTS, STORY, strict=True):
         arrived += rows
-        events = frame(spark, silver.EVENTS, arrived)
-        identities, refused = mapped(spark, events)
-        links = link_identifiers(events, RULES.linking)
-        before = mapping_before(log, night)
-        refusals = links.join(refused, list(silver.IDENTITY_REFUSALS.key))
-        found = conform(identity_changes(before, identities, links, refusals, night), silver.IDENTITY_CHANGES).collect()
+        seen_together = combined(spark, arrived)
+        identities, refused = mapped(spark, seen_together)
+        links = linked(seen_together).localCheckpoint()
+        before = mapping_before(log, night).localCheckpoint()
+        assert sorted(before.collect()) == sorted(mapping_on(kept, night).collect())
+        refusals = links.join(refused, list(silver.IDENTITY_REFUSALS.key)).localCheckpoint()
+        changed = changed_owners(before, identities).localCheckpoint()
+        made = [
+            conform(
+                identity_changes(changed, before, identities, links, refusals, night, is_few), silver.IDENTITY_CHANGES
+            ).collect()
+            for is_few in (True, False)
+        ]
+        assert sorted(made[0]) == sorted(made[1])
+        found = made[0]
         told = {row.identifier: (row.change, row.cause_type, row.cause_identifier) for row in found}
         assert told == expected, night
         for row in found:
@@ -212,6 +273,9 @@ def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
         changes = frame(spark, silver.IDENTITY_CHANGES, [row.asDict() for row in found])
         rates.append(id_change_rate(changes, before, ["member", "phone"]).collect()[0][0])
         log = log.unionByName(changes)
+        for _ in range(2):  # a night that runs twice
+            kept = extend_history(kept, changes, night).localCheckpoint()
+        assert sorted(kept.collect(), key=repr) == sorted(identity_history(log).collect(), key=repr), night
     assert rates == [None, 0.0, 0.0, 0.0]  # a cookie that comes or goes changes nobody's id
     history = conform(identity_history(log), silver.IDENTITY_HISTORY).where("identifier = 'x'").orderBy("valid_from")
     days = [(row.valid_from, row.valid_to) for row in history.collect()]

@@ -44,6 +44,8 @@ class Table:
 
     `known_by` names the column that says when a row became known, for tables that are not sliced by
     `run_date`. `evolves` marks tables whose columns follow configuration (tags), so that columns may be added.
+    `clustered_by` names the date by which a table's rows lie in files, a month or more in each, where nights replace
+    single dates of a table that is mostly read whole: 400 files of a date each take 1.3 s longer to open.
     """
 
     layer: str
@@ -57,6 +59,7 @@ class Table:
     retention_days: int = 0
     evolves: bool = False
     sorted_by: tuple[str, ...] = field(default=())
+    clustered_by: str = ""
 
     @property
     def full_name(self) -> str:

@@ -224,6 +224,7 @@ ORDER_LINES = Table(
     label="订单行",
     grain="one line of an order, returns netted up to the run date",
     key=("event_id",),
+    clustered_by="order_date",
     columns=(
         Column("event_id", "string", "事件编号", "The order event of this line"),
         Column("order_id", "string", "订单编号", "Chain-wide order id"),
@@ -252,6 +253,7 @@ ORDERS = Table(
     label="订单",
     grain="one order, returns netted up to the run date",
     key=("order_id",),
+    clustered_by="order_date",
     columns=(
         Column("order_id", "string", "订单编号", "Chain-wide: <order_source>:<id>"),
         *_LEAD,
@@ -292,6 +294,7 @@ ACTIVITY = Table(
         "coupon_id",
         "is_matched",
     ),
+    clustered_by="event_date",
     columns=(
         *_LEAD,
         Column("event_date", "date", "事件日期", "Date on which it happened; a run on D sees dates up to D"),

@@ -23,7 +23,7 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
     """
     key = ["identifier_type", "identifier"]
     placed = seen.join(components, key, "left")
-    usable = placed.where("rule is null")
+    usable = placed.where("is_usable")
     rank = F.struct(
         by_type({kind.type: 0 if kind.anchor else 1 for kind in rules.types}).alias("anchor_class"),
         "first_arrival_date",
@@ -33,7 +33,7 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
     )
     anchors = usable.where("component is not null").groupBy("component").agg(F.min(rank).alias("anchor"))
     owned = placed.join(anchors, "component", "left")
-    is_blocked = F.col("rule").isNotNull()
+    is_blocked = ~F.col("is_usable")
     own_id = customer_id(F.col("identifier_type"), F.col("identifier"))
     anchored = customer_id(F.col("anchor.identifier_type"), F.col("anchor.identifier"))
     status = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
@@ -11,31 +12,47 @@ from transforms.contracts import silver
 from transforms.identity.lawful import MUST_LINK
 
 _KEY = ["identifier_type", "identifier"]
+_OTHER = ["other_type", "other_value"]
+Hint = Callable[[DataFrame], DataFrame]
 
 
-def identity_changes(
-    before: DataFrame, identities: DataFrame, links: DataFrame, refusals: DataFrame, run_date: date
-) -> DataFrame:
-    """The difference between two mappings, in the columns of silver.identity_changes.
+def changed_owners(before: DataFrame, identities: DataFrame) -> DataFrame:
+    """Identifiers whose owner is another than before: (identifier_type, identifier, customer_id, previous_customer_id).
 
     Args:
         before: (identifier_type, identifier, customer_id) of the run before, without owners left out.
         identities: silver.identities of this run.
+    """
+    was = before.withColumnRenamed("customer_id", "previous_customer_id")
+    return was.join(_owned(identities), _KEY, "full").where("not (previous_customer_id <=> customer_id)")
+
+
+def identity_changes(
+    changed: DataFrame,
+    before: DataFrame,
+    identities: DataFrame,
+    links: DataFrame,
+    refusals: DataFrame,
+    run_date: date,
+    is_few: bool = False,
+) -> DataFrame:
+    """The difference between two mappings, in the columns of silver.identity_changes.
+
+    Args:
+        changed: `changed_owners`.
+        before, identities: the two mappings, as `changed_owners` takes them.
         links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
+        is_few: whether what changed is looked up by broadcast; else millions of links are shuffled for it.
 
     A new identifier is `created` with a new customer or has `joined` one. Of an identifier with another owner than
     before, the old customer is no more (`merged`), or the new one is new (`split`), or both were and are (`moved`).
     `retired`: it has no owner any more.
     """
-    now = identities.where("customer_id is not null").select(*_KEY, "customer_id")
-    both = (
-        before.withColumnRenamed("customer_id", "previous_customer_id")
-        .join(now, _KEY, "full")
-        .where("not (previous_customer_id <=> customer_id)")
-    )
-    still = now.select(F.col("customer_id").alias("previous_customer_id"), F.lit(True).alias("_is_still")).distinct()
-    was = before.select("customer_id", F.lit(True).alias("_was")).distinct()
-    flagged = both.join(still, "previous_customer_id", "left").join(was, "customer_id", "left")
+    hint = F.broadcast if is_few else (lambda frame: frame)
+    now = _owned(identities)
+    still = _existing(now, changed, "previous_customer_id", "_is_still", hint)
+    was = _existing(before, changed, "customer_id", "_was", hint)
+    flagged = changed.join(hint(still), "previous_customer_id", "left").join(hint(was), "customer_id", "left")
     is_new, has_owner = F.col("previous_customer_id").isNull(), F.col("customer_id").isNotNull()
     change = (
         F.when(~has_owner, F.lit("retired"))
@@ -45,8 +62,10 @@ def identity_changes(
         .when(F.col("_was").isNull(), F.lit("split"))
         .otherwise(F.lit("moved"))
     )
-    changed = flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
-    caused = _with_cause(changed, _bridges(links, before, now), _partings(refusals, now), identities)
+    told = flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
+    came = _bridges(links, told.where(F.col("change").isin("joined", "merged", "moved")), before, now, hint)
+    went = _partings(refusals, told.where(F.col("change").isin("split", "moved")), now, hint)
+    caused = _with_cause(told, came, went, identities.join(hint(changed.select(*_KEY)), _KEY, "left_semi"), hint)
     return caused.withColumn("run_date", F.lit(run_date)).select(*silver.IDENTITY_CHANGES.column_names)
 
 
@@ -57,6 +76,12 @@ def mapping_before(changes: DataFrame, run_date: date) -> DataFrame:
     return last.where("customer_id is not null")
 
 
+def mapping_on(history: DataFrame, day: date) -> DataFrame:
+    """(identifier_type, identifier, customer_id) before a run date, from silver.identity_history up to it."""
+    was = (F.col("valid_from") < F.lit(day)) & F.coalesce(F.col("valid_to") >= F.lit(day), F.lit(True))
+    return history.where(was).select(*_KEY, "customer_id")
+
+
 def identity_history(changes: DataFrame) -> DataFrame:
     """The log as days on which each identifier had one owner, in the columns of silver.identity_history."""
     in_order = Window.partitionBy(*_KEY).orderBy("run_date")
@@ -64,6 +89,26 @@ def identity_history(changes: DataFrame) -> DataFrame:
         *_KEY, "customer_id", F.col("run_date").alias("valid_from"), F.lead("run_date").over(in_order).alias("valid_to")
     )
     return owned.where("customer_id is not null").select(*silver.IDENTITY_HISTORY.column_names)
+
+
+def extend_history(history: DataFrame, changes: DataFrame, day: date) -> DataFrame:
+    """silver.identity_history with the changes of its newest run date, which may be in it already.
+
+    Args:
+        changes: silver.identity_changes of that date; few, except on a first night.
+    """
+    earlier = history.where(F.col("valid_from") < F.lit(day))
+    until = F.when(F.col("_is_over"), F.lit(day)).otherwise(
+        F.when(F.col("valid_to") < F.lit(day), F.col("valid_to"))  # closed by this very date: found again, or not
+    )
+    closing = changes.select(*_KEY, F.lit(True).alias("_is_over"))
+    was_open = F.coalesce(F.col("valid_to") >= F.lit(day), F.lit(True))
+    closed = earlier.where(was_open).join(closing, _KEY, "left").withColumn("valid_to", until).drop("_is_over")
+    new = changes.where("customer_id is not null").select(
+        *_KEY, "customer_id", F.lit(day).alias("valid_from"), F.lit(None).cast("date").alias("valid_to")
+    )
+    rows = earlier.where(~was_open).unionByName(closed).unionByName(new)
+    return rows.select(*silver.IDENTITY_HISTORY.column_names)
 
 
 def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str]) -> DataFrame:
@@ -81,16 +126,29 @@ def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str
     return joined.agg(F.round(rate.cast("double"), 6).alias("id_change_rate"))
 
 
-def _with_cause(changed: DataFrame, bridges: DataFrame, partings: DataFrame, identities: DataFrame) -> DataFrame:
+def _owned(identities: DataFrame) -> DataFrame:
+    return identities.where("customer_id is not null").select(*_KEY, "customer_id")
+
+
+def _existing(mapping: DataFrame, changed: DataFrame, named: str, flag: str, hint: Hint) -> DataFrame:
+    """Which of the customers in a column of `changed` the mapping knows."""
+    sought = changed.select(F.col(named).alias("customer_id")).where("customer_id is not null").distinct()
+    known = mapping.join(hint(sought), "customer_id", "left_semi").select("customer_id").distinct()
+    return known.select(F.col("customer_id").alias(named), F.lit(True).alias(flag))
+
+
+def _with_cause(
+    changed: DataFrame, bridges: DataFrame, partings: DataFrame, identities: DataFrame, hint: Hint
+) -> DataFrame:
     """Each change with the evidence that came (a link) or that ceased to count (a refusal, a block, a withdrawal)."""
     of_identifier = bridges.groupBy(*_KEY).agg(F.max("evidence").alias("own"))
     of_customer = bridges.groupBy("previous_customer_id", "customer_id").agg(F.max("evidence").alias("bridge"))
     rules = identities.select(*_KEY, F.col("status").alias("_status"))
     joined = (
-        changed.join(of_identifier, _KEY, "left")
-        .join(of_customer, ["previous_customer_id", "customer_id"], "left")
-        .join(partings, ["previous_customer_id", "customer_id"], "left")
-        .join(rules, _KEY, "left")
+        changed.join(hint(of_identifier), _KEY, "left")
+        .join(hint(of_customer), ["previous_customer_id", "customer_id"], "left")
+        .join(hint(partings), ["previous_customer_id", "customer_id"], "left")
+        .join(hint(rules), _KEY, "left")
     )
     is_new = F.col("change") == "joined"
     came = F.when(is_new, F.col("own")).when(F.col("change").isin("merged", "moved"), F.col("bridge"))
@@ -107,31 +165,34 @@ def _with_cause(changed: DataFrame, bridges: DataFrame, partings: DataFrame, ide
     return joined.withColumn("cause_type", cause).withColumn("cause_identifier", other)
 
 
-def _bridges(links: DataFrame, before: DataFrame, now: DataFrame) -> DataFrame:
-    """Followed links between identifiers that had different owners before, seen from each end.
+def _bridges(links: DataFrame, changed: DataFrame, before: DataFrame, now: DataFrame, hint: Hint) -> DataFrame:
+    """Followed links of changed identifiers to others of their customer that had another owner before.
 
-    Columns: the end's identifier, its customer before and now, `evidence` (struct, the greatest is the latest).
+    Columns: the changed identifier, its customer before and now, `evidence` (struct, the greatest is the latest).
     """
     edges = links.withColumn("is_must", F.array_contains("sources", MUST_LINK))
-    ends = [_seen_from(edges, *order, "first_arrival_date", "is_must") for order in ("ab", "ba")]
+    ends = [
+        _seen_from(edges, *order, "first_arrival_date", "is_must").join(hint(changed), _KEY) for order in ("ab", "ba")
+    ]
     both = ends[0].unionByName(ends[1])
-    other_key = ["other_type", "other_value"]
-    owned = (
-        both.join(before.withColumnRenamed("customer_id", "previous_customer_id"), _KEY, "left")
-        .join(now, _KEY)
-        .join(_renamed(before, "other_before"), other_key, "left")
-        .join(_renamed(now, "other_now"), other_key)
+    others = both.select("other_type", "other_value").distinct()
+    bridging = (
+        both.join(hint(_renamed(before, "other_before", others, hint)), _OTHER, "left")
+        .join(hint(_renamed(now, "other_now", others, hint)), _OTHER)
+        .where("customer_id = other_now and not (previous_customer_id <=> other_before)")
     )
-    bridging = owned.where("customer_id = other_now and not (previous_customer_id <=> other_before)")
     evidence = F.struct("first_arrival_date", _named("other_type", "other_value").alias("other"), "is_must")
     return bridging.select(*_KEY, "previous_customer_id", "customer_id", evidence.alias("evidence"))
 
 
-def _partings(refusals: DataFrame, now: DataFrame) -> DataFrame:
-    """Refused links between two customers of today, as (previous_customer_id, customer_id, parting)."""
-    ends = [_seen_from(refusals, *order, "reason", "last_seen_at") for order in ("ab", "ba")]
-    both = ends[0].unionByName(ends[1]).join(now, _KEY)
-    owned = both.join(_renamed(now, "previous_customer_id"), ["other_type", "other_value"])
+def _partings(refusals: DataFrame, changed: DataFrame, now: DataFrame, hint: Hint) -> DataFrame:
+    """Refused links from changed identifiers' customers to others: (previous_customer_id, customer_id, parting)."""
+    new = changed.select("customer_id").distinct()
+    inside = now.join(hint(new), "customer_id", "left_semi")
+    ends = [_seen_from(refusals, *order, "reason", "last_seen_at").join(hint(inside), _KEY) for order in ("ab", "ba")]
+    both = ends[0].unionByName(ends[1])
+    others = both.select("other_type", "other_value").distinct()
+    owned = both.join(hint(_renamed(now, "previous_customer_id", others, hint)), _OTHER)
     why = F.struct("last_seen_at", _named("other_type", "other_value").alias("other"), "reason")
     return owned.groupBy("previous_customer_id", "customer_id").agg(F.max(why).alias("parting"))
 
@@ -146,12 +207,14 @@ def _seen_from(pairs: DataFrame, this: str, other: str, *columns: str) -> DataFr
     )
 
 
-def _renamed(owners: DataFrame, name: str) -> DataFrame:
-    return owners.select(
+def _renamed(owners: DataFrame, name: str, sought: DataFrame, hint: Hint) -> DataFrame:
+    """Owners of the sought identifiers, named as the other end of a link."""
+    named = owners.select(
         F.col("identifier_type").alias("other_type"),
         F.col("identifier").alias("other_value"),
         F.col("customer_id").alias(name),
     )
+    return named.join(hint(sought), _OTHER, "left_semi")
 
 
 def _named(kind: str, value: str) -> Column:

@@ -8,63 +8,73 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.events import with_lead
+from transforms.identity.combinations import pair_of, still_counts, unbound_pairs
 from transforms.identity.identifiers import IdentityRules
 
 MAX_HOLDERS = "max_holders"
 _PAIR = ["type_a", "value_a", "type_b", "value_b"]
 
 
-def identifiers_seen(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+def identifiers_seen(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
     """Every identifier on any event, key (identifier_type, identifier).
 
-    Columns: `rule` (static rule that blocks it, `shared` for shared types, else null), `first_arrival_date`,
-    `last_seen_date`, `event_count`, `holder_count` (distinct leads of the events that carry it).
+    Args:
+        combinations: `combinations.combine` of all events.
+
+    Columns: `is_usable` (neither blocked nor of a shared type), `first_arrival_date`, `last_seen_date`, `event_count`.
     """
-    carried = events.where("identifiers is not null").select(
+    carried = combinations.select(
         F.explode("identifiers").alias("identifier_type", "identifier"),
-        "blocked_identifiers",
-        "arrival_date",
-        "event_date",
-        F.concat("lead_identifier_type", F.lit(":"), "lead_identifier").alias("lead"),  # null for guests
+        *("blocked_identifiers", "first_arrival_date", "last_seen_date", "event_count"),
     )
-    rule = F.col("blocked_identifiers")[F.col("identifier_type")]
-    shared = F.when(~F.col("identifier_type").isin(*linking_types), F.lit("shared"))
-    return (
-        carried.withColumn("rule", F.coalesce(rule, shared))
-        .groupBy("identifier_type", "identifier")
-        .agg(
-            F.min("rule").alias("rule"),
-            F.min("arrival_date").alias("first_arrival_date"),
-            F.max("event_date").alias("last_seen_date"),
-            F.count("*").alias("event_count"),
-            F.countDistinct(F.when(F.col("rule").isNotNull(), F.col("lead"))).alias("holder_count"),
-        )
+    return carried.groupBy("identifier_type", "identifier").agg(
+        F.bool_and(_rule(linking_types).isNull()).alias("is_usable"),
+        F.min("first_arrival_date").alias("first_arrival_date"),
+        F.max("last_seen_date").alias("last_seen_date"),
+        F.sum("event_count").alias("event_count"),
     )
 
 
-def link_identifiers(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
-    """Pairs of each event's lead and its other identifiers: evidence that they are one customer.
+def bad_values(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """Values that may not link, in the columns of silver.identity_bad_values.
+
+    `rule` is the rule that blocks it, `shared` for shared types; `holder_count` counts the distinct leads of the
+    events that carry it, and guests' events have none.
+    """
+    is_shared = F.exists(F.map_keys("identifiers"), lambda kind: ~kind.isin(*linking_types))
+    carried = combinations.where((F.size("blocked_identifiers") > 0) | is_shared).select(
+        F.explode("identifiers").alias("identifier_type", "identifier"),
+        *("blocked_identifiers", "event_count"),
+        F.concat("lead_identifier_type", F.lit(":"), "lead_identifier").alias("lead"),
+    )
+    bad = carried.withColumn("rule", _rule(linking_types)).where("rule is not null")
+    return bad.groupBy("identifier_type", "identifier").agg(
+        F.min("rule").alias("rule"),
+        F.countDistinct("lead").alias("holder_count"),
+        F.sum("event_count").alias("event_count"),
+    )
+
+
+def link_identifiers(combinations: DataFrame, linking_types: Sequence[str], sources: Sequence[str]) -> DataFrame:
+    """Pairs of each event's lead and its other usable identifiers: evidence that they are one customer.
 
     Args:
-        events: silver.events with their leads; blocked values in `blocked_identifiers`.
+        combinations: `combinations.combine` of all events, with their leads.
+        sources: all sources of these events.
 
     Returns:
-        silver.identity_links' columns and `rule`: null for a link, else the static or automatic rule that blocks the
-        weaker value, so that nothing follows from the pair. Key (type_a, value_a, type_b, value_b), a the lead.
-        An `unbind` event cancels the evidence of the pairs that it carries up to its own time.
+        silver.identity_links' columns; key (type_a, value_a, type_b, value_b), a the lead. An `unbind` event cancels
+        the evidence of the pairs that it carries up to its own time.
     """
-    pairs = _pairs(events, linking_types)
-    unbound = _unbound(events)
-    valid = pairs.join(unbound, _PAIR, "left").where(
-        "event_type != 'unbind' and (unbound_at is null or event_at > unbound_at)"
-    )
-    return valid.groupBy(*_PAIR).agg(
-        F.min("arrival_date").alias("first_arrival_date"),
-        F.max("event_at").alias("last_seen_at"),
-        F.count("*").alias("event_count"),
-        F.sort_array(F.collect_set("source")).alias("sources"),
-        F.min("rule").alias("rule"),
-    )
+    evidence = _evidence(combinations, linking_types).where("rule is null")
+    counted = _counted(evidence, F.bit_or(_bit_of("source", sources)).alias("_sources"))
+    return counted.withColumn("sources", _names_of("_sources", sources)).drop("_sources")
+
+
+def blocked_pairs(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """Pairs of a lead and a blocked or over-held value, of which nothing follows, with the `rule` that blocks it."""
+    blocked = combinations.where(F.size("blocked_identifiers") > 0)
+    return _counted(_evidence(blocked, linking_types).where("rule is not null"), F.min("rule").alias("rule"))
 
 
 def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
@@ -83,7 +93,7 @@ def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
     )
 
 
-def over_held(events: DataFrame, rules: IdentityRules) -> DataFrame | None:
+def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None:
     """Values that were seen with more stronger identifiers than their type's `max_holders` allows.
 
     Distinct values are counted per stronger type, the largest type deciding, once, after static blocking; the top
@@ -96,11 +106,11 @@ def over_held(events: DataFrame, rules: IdentityRules) -> DataFrame | None:
     if not limits:
         return None
     is_usable = lambda kind, _: kind.isin(*rules.linking) & _is_free(F.col("blocked_identifiers"), kind)  # noqa: E731
-    together = events.where(F.size("identifiers") > 1).select(
+    together = combinations.where(F.size("identifiers") > 1).select(
         F.array_sort(F.map_entries(F.map_filter("identifiers", is_usable))).alias("held")
     )
-    combinations = together.where(F.size("held") > 1).distinct()  # most events repeat what is known
-    weak = combinations.select("held", F.explode("held").alias("weak")).where(F.col("weak.key").isin(*limits))
+    weak = together.where(F.size("held") > 1).select("held", F.explode("held").alias("weak"))
+    weak = weak.where(F.col("weak.key").isin(*limits))
     both = weak.select("weak", F.explode("held").alias("strong"))
     stronger = both.where(by_type(rules.tier, "strong.key") < by_type(rules.tier, "weak.key"))
     counted = stronger.groupBy("weak.key", "weak.value", F.col("strong.key").alias("holder_type")).agg(
@@ -113,7 +123,7 @@ def over_held(events: DataFrame, rules: IdentityRules) -> DataFrame | None:
 
 
 def without_linking_power(events: DataFrame, held: DataFrame, rules: IdentityRules) -> DataFrame:
-    """Events on which the over-held values are blocked and lead no more.
+    """Events, or combinations of their identifiers, on which the over-held values are blocked and lead no more.
 
     Args:
         held: (identifier_type, identifier) of `over_held`; few, so broadcast.
@@ -139,40 +149,51 @@ def by_type(values: Mapping[str, int], column: str = "identifier_type") -> Colum
     return F.create_map(*pairs)[F.col(column)]
 
 
-def _pairs(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
-    """One row per event, lead and other identifier of a linking type."""
-    led = events.where(F.col("lead_identifier").isNotNull() & (F.size("identifiers") > 1))
+def _evidence(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """One row per combination, lead and other identifier of a linking type, as far as it was not unbound."""
+    led = combinations.where(F.col("lead_identifier").isNotNull() & (F.size("identifiers") > 1))
     pairs = led.select(
         F.col("lead_identifier_type").alias("type_a"),
         F.col("lead_identifier").alias("value_a"),
-        F.explode("identifiers").alias("type_b", "value_b"),
-        "blocked_identifiers",
-        "arrival_date",
-        "event_at",
-        "event_type",
-        "source",
-    )
-    return pairs.where(F.col("type_b").isin(*linking_types) & (F.col("type_a") != F.col("type_b"))).withColumn(
-        "rule", F.col("blocked_identifiers")[F.col("type_b")]
+        F.explode("identifiers").alias("identifier_type", "identifier"),
+        *("blocked_identifiers", "is_unbind", "unbound", "source"),
+        *("first_arrival_date", "last_seen_at", "event_count"),
+    ).where(F.col("identifier_type").isin(*linking_types) & (F.col("type_a") != F.col("identifier_type")))
+    ruled = pairs.withColumn("rule", _rule(linking_types))
+    named = ruled.withColumnsRenamed({"identifier_type": "type_b", "identifier": "value_b"})
+    pair = pair_of(F.concat("type_a", F.lit(":"), "value_a"), F.concat("type_b", F.lit(":"), "value_b"))
+    unbinds = unbound_pairs(combinations)
+    return named.withColumn("pair", pair).join(unbinds, "pair", "left").where(still_counts(F.col("pair")))
+
+
+def _counted(evidence: DataFrame, *more: Column) -> DataFrame:
+    return evidence.groupBy(*_PAIR).agg(
+        F.min("first_arrival_date").alias("first_arrival_date"),
+        F.max("last_seen_at").alias("last_seen_at"),
+        F.sum("event_count").alias("event_count"),
+        *more,
     )
 
 
-def _unbound(events: DataFrame) -> DataFrame:
-    """Pairs of identifiers, each way round, and when they were last unbound."""
-    carried = events.where("event_type = 'unbind'").select(F.map_entries("identifiers").alias("held"), "event_at")
-    both = carried.select("held", "event_at", F.explode("held").alias("a")).select(
-        "event_at", "a", F.explode("held").alias("b")
-    )
-    return (
-        both.where("a.key != b.key")
-        .groupBy(
-            F.col("a.key").alias("type_a"),
-            F.col("a.value").alias("value_a"),
-            F.col("b.key").alias("type_b"),
-            F.col("b.value").alias("value_b"),
-        )
-        .agg(F.max("event_at").alias("unbound_at"))
-    )
+def _rule(linking_types: Sequence[str]) -> Column:
+    """The rule that blocks a row's `identifier`, null for a usable one."""
+    shared = F.when(~F.col("identifier_type").isin(*linking_types), F.lit("shared"))
+    return F.coalesce(F.col("blocked_identifiers")[F.col("identifier_type")], shared)
+
+
+def _bit_of(column: str, names: Sequence[str]) -> Column:
+    """Names as bits of a number: sets of names collected as such need a sort, 3 million rows of them 10 s."""
+    if len(names) > 63:
+        raise ValueError(f"{len(names)} sources: at most 63 can be told apart as evidence")
+    bits = [
+        part for place, name in enumerate(sorted(names)) for part in (F.lit(name), F.lit(1 << place).cast("bigint"))
+    ]
+    return F.create_map(*bits)[F.col(column)]
+
+
+def _names_of(bits: str, names: Sequence[str]) -> Column:
+    is_set = lambda place: F.col(bits).bitwiseAND(F.lit(1 << place).cast("bigint")) != 0  # noqa: E731
+    return F.array_compact(F.array(*[F.when(is_set(n), F.lit(name)) for n, name in enumerate(sorted(names))]))
 
 
 def _is_free(blocked: Column, kind: Column) -> Column:

@@ -89,7 +89,7 @@ def match_rates(owned: DataFrame) -> DataFrame:
     """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
 
     Args:
-        owned: events with `channel` and `customer_id`; guests count nowhere.
+        owned: events, or combinations of their identifiers, with `channel` and `customer_id`; guests count nowhere.
     """
     present = owned.where("customer_id is not null").select("customer_id", "channel").distinct()
     other = present.select("customer_id", F.col("channel").alias("other"))

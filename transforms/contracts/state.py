@@ -1,0 +1,26 @@
+"""What is kept between nights to save work: never published, made again from silver.events whenever in doubt."""
+
+from __future__ import annotations
+
+from transforms.contracts import Column, Table
+
+IDENTITY_COMBINATIONS = Table(
+    layer="_state",
+    name="identity_combinations",
+    label="标识组合",
+    grain="one combination of identifiers on events of one source and channel, as one night added it; rows add up",
+    key=(),
+    columns=(
+        Column("identifiers", "map<string,string>", "标识", "Identifiers by type, as on the events", "token"),
+        Column("blocked_identifiers", "map<string,string>", "被屏蔽标识", "Rule by type of those that are blocked"),
+        Column("is_unbind", "boolean", "解绑", "Of unbind events, which are no evidence"),
+        Column("unbound", "array<string>", "已解绑对", "Pairs that were unbound at or after these events", "token"),
+        Column("source", "string", "来源", "Source of the events"),
+        Column("channel", "string", "渠道", "Channel of the events"),
+        Column("first_arrival_date", "date", "首次到达", "First arrival date"),
+        Column("first_seen_at", "timestamp", "最早出现", "Earliest event time"),
+        Column("last_seen_at", "timestamp", "最近出现", "Latest event time"),
+        Column("last_seen_date", "date", "最近出现日", "Latest business date"),
+        Column("event_count", "bigint", "事件数", "Events"),
+    ),
+)
