@@ -12,6 +12,7 @@ from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import token_key
+from jobs.runtime.match import with_matches
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import name_customers, with_owner
 from transforms.identity.changes import id_change_rate, identity_changes, identity_history, mapping_before
@@ -35,7 +36,8 @@ def run(ctx: JobContext) -> None:
     rules, tables = ctx.settings.identity, ctx.tables
     events = _judged(ctx)
     pairs = ctx.settled(link_identifiers(events, rules.linking), ctx.event_count)
-    links_written = tables.replace(silver.IDENTITY_LINKS, with_decisions(pairs.where("rule is null"), must_links(ctx)))
+    links = with_decisions(pairs.where("rule is null"), must_links(ctx))
+    links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, events, links))
     seen = ctx.settled(identifiers_seen(events, rules.linking), ctx.event_count)
     bad = seen.where("rule is not null").select(*silver.IDENTITY_BAD_VALUES.column_names)
     tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
@@ -63,7 +65,8 @@ def _write_refusals(ctx: JobContext, pairs: DataFrame, refused: DataFrame) -> No
     is_static = F.when(F.col("rule") == MAX_HOLDERS, F.lit("over_limit")).otherwise(F.lit("blocked_value"))
     blocked = pairs.where("rule is not null").withColumn("reason", is_static)
     key = list(silver.IDENTITY_REFUSALS.key)
-    audited = pairs.where("rule is null").join(refused, key)
+    links = ctx.tables.read(silver.IDENTITY_LINKS)  # likenesses too
+    audited = links.withColumn("rule", F.lit(None).cast("string")).join(refused, key)
     rows = blocked.unionByName(audited).select(*silver.IDENTITY_REFUSALS.column_names)
     ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows.coalesce(1)).rows
 

@@ -58,18 +58,19 @@ def link_identifiers(events: DataFrame, linking_types: Sequence[str]) -> DataFra
     valid = pairs.join(unbound, _PAIR, "left").where(
         "event_type != 'unbind' and (unbound_at is null or event_at > unbound_at)"
     )
-    return valid.groupBy(*_PAIR).agg(
+    evidence = valid.groupBy(*_PAIR).agg(
         F.min("arrival_date").alias("first_arrival_date"),
         F.max("event_at").alias("last_seen_at"),
         F.count("*").alias("event_count"),
         F.sort_array(F.collect_set("source")).alias("sources"),
         F.min("rule").alias("rule"),
     )
+    return evidence.withColumn("probability", F.lit(None).cast("double"))
 
 
 def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
     """The links with the must-links among them, in silver.identity_links' columns; a pair in both is one row."""
-    columns = [*_PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources"]
+    columns = [*_PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources", "probability"]
     return (
         links.select(*columns)
         .unionByName(decided.select(*columns))
@@ -79,6 +80,7 @@ def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
             F.max("last_seen_at").alias("last_seen_at"),
             F.sum("event_count").alias("event_count"),
             F.array_sort(F.array_distinct(F.flatten(F.collect_list("sources")))).alias("sources"),
+            F.max("probability").alias("probability"),
         )
     )
 
