@@ -46,7 +46,6 @@ def with_matches(ctx: JobContext, events: DataFrame, links: DataFrame) -> DataFr
     rules = ctx.settings.identity.match
     if rules is None:
         return links
-    logging.getLogger("splink").setLevel(logging.ERROR)  # it tells every iteration
     records = ctx.settled(profile_records(events, rules), ctx.event_count)
     effective = effective_date(records, ctx.run_date, rules.least_records)
     if effective is None:
@@ -127,17 +126,16 @@ def scored(records: DataFrame, model: Model, rules: MatchRules) -> DataFrame:
     spark = records.sparkSession
     spark.sql(f"add jar '{similarity_jar_location()}'")  # Jaro-Winkler and Damerau-Levenshtein, for executors too
     api = SparkAPI(spark_session=spark, break_lineage_method="persist")
-    linker = Linker(api.register(records), splink_settings(rules, "spark", model))
+    linker = Linker(api.register(records), splink_settings(rules, "spark", model), log_level=logging.ERROR)
     for column in rules.weighed_terms:
         terms = _terms(records, column, model["terms"][column])
         linker.table_management.register_term_frequency_lookup(api.register(terms), column)
     least = rules.threshold - 1e-6  # it is rounded before it is compared
     pairs = linker.inference.predict(threshold_match_probability=least, warning_mode="never")
     kept = pairs.as_spark_dataframe().localCheckpoint()
-    for table in spark.catalog.listTables():
-        if table.name.startswith("__splink__"):  # its own kept frames, which it never frees
-            spark.table(table.name).unpersist()
-            spark.catalog.dropTempView(table.name)
+    for view in spark.sql("show tables like '__splink__*'").collect():  # its own kept frames, which it never frees
+        spark.table(view.tableName).unpersist()
+        spark.catalog.dropTempView(view.tableName)
     return kept
 
 
@@ -148,7 +146,7 @@ def _linker(records: pa.Table, settings: dict[str, Any]) -> Linker:
     from splink.backends.duckdb import DuckDBAPI
 
     connection = duckdb.connect(config={"threads": 1})
-    return Linker(DuckDBAPI(connection=connection).register(records), settings)
+    return Linker(DuckDBAPI(connection=connection).register(records), settings, log_level=logging.ERROR)
 
 
 def _learnt(linker: Linker) -> Model:
