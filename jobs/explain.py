@@ -124,7 +124,10 @@ def _explain_customer(view: _Published, console: Console, customer: str) -> int:
 def _told(link: Evidence) -> str:
     """A link in words."""
     told = link.told
-    parts = [f"{_named(link.a)} – {_named(link.b)}", f"{told.get('event_count') or 0} events"]
+    strength = (
+        f"probability {told['probability']:.6f}" if link.is_likeness else f"{told.get('event_count') or 0} events"
+    )
+    parts = [f"{_named(link.a)} – {_named(link.b)}", strength]
     if told.get("sources"):
         parts.append(f"from {', '.join(told['sources'])}")
     if told.get("first_arrival_date"):

@@ -13,6 +13,7 @@ from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import token_key
+from jobs.runtime.match import with_matches
 from transforms.contracts import gold, silver
 from transforms.events import with_lead
 from transforms.identity.anchors import name_customers, with_owner
@@ -49,9 +50,8 @@ def run(ctx: JobContext) -> None:
     seen_together = _judged(ctx)
     bad = bad_values(seen_together, rules.linking)
     tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
-    links_written = tables.replace(
-        silver.IDENTITY_LINKS, with_decisions(_evidence(ctx, seen_together), must_links(ctx))
-    )
+    evidence = with_decisions(_evidence(ctx, seen_together), must_links(ctx))
+    links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, evidence))
     links = tables.read(silver.IDENTITY_LINKS)
     seen = ctx.settled(identifiers_seen(seen_together, rules.linking), ctx.event_count)
     components = ctx.settled(find_components(ctx, links, links_written.rows), ctx.event_count)

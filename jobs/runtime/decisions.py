@@ -24,6 +24,7 @@ def must_links(ctx: JobContext) -> DataFrame:
             "last_seen_at": datetime.combine(decided, time()),
             "event_count": 0,
             "sources": [MUST_LINK],
+            "probability": None,
         }
         for one, other, decided in _decided(ctx, MUST_LINK)
     ]

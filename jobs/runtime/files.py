@@ -66,6 +66,17 @@ class Files:
         finally:
             stream.close()
 
+    def write_text(self, path: str, text: str) -> None:
+        """Make a small text file whole or not at all, in place of one that is there."""
+        file_system, beside = self._at(f"{path}.writing")
+        stream = file_system.create(beside, True)
+        try:
+            stream.write(text.encode())
+        finally:
+            stream.close()
+        self.remove(path)
+        self.move(f"{path}.writing", path)
+
     def remove(self, path: str) -> None:
         """Remove a file or a folder with all it holds; nothing happens where there is none."""
         file_system, where = self._at(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import json
 import typing
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,13 @@ def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> S
             values["identity"]["decisions"] = _read_decisions(path.parent / str(values["identity"]["decisions"]))
         _merge(tree, values, override)
     tree.values["sources"] = _read_sources(folder, tree)
-    return _validated(tree)
+    settings = _validated(tree)
+    if settings.identity.match and importlib.util.find_spec("splink") is None:
+        raise SettingsError(
+            f"{tree.origin['identity', 'match']}: identity.match: needs Splink, which is not installed; "
+            "run: pip install 'retail-portraits[match]'"
+        )
+    return settings
 
 
 def digest(settings: Settings) -> str:

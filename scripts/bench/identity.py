@@ -1,7 +1,9 @@
 """Connected components side by side on generated links, in one run: `make bench-identity`.
 
 Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines),
-`bare_union_find` and `scipy` (the same links in plain Python, without Spark). Writes build/bench/identity.json.
+`bare_union_find` and `scipy` (the same links in plain Python, without Spark), `splink` and `splink_duckdb` (Splink's
+connected components on Spark and on DuckDB; they end with as many labels written). `--cases` chooses; ratios need
+`floor`. GraphFrames is not among them: no jar of it for Spark 4 is to be had. Writes build/bench/identity.json.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components as scipy_components
+from splink.clustering import cluster_pairwise_predictions_at_threshold as clustered
 
 from jobs.runtime.components import components_in_rounds
 from jobs.runtime.session import build_session
@@ -25,6 +29,7 @@ from jobs.runtime.settings import load_settings
 from transforms.identity.components import connected_components
 
 Case = Callable[[], int]
+PEERS = ("bare_union_find", "scipy", "splink", "splink_duckdb")
 
 
 def main() -> None:
@@ -32,16 +37,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--links", type=lambda text: int(float(text)), nargs="+", default=[1_000_000])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help="only these (default: all)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
     spark = build_session(load_settings())
-    results = [row for size in arguments.links for row in _measured(spark, size, arguments.repeats, arguments.out)]
+    results = [row for size in arguments.links for row in _measured(spark, size, arguments)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "identity.json").write_text(json.dumps(results, indent=2))
 
 
-def _measured(spark: SparkSession, size: int, repeats: int, out: Path) -> list[dict]:
-    path = str(out / f"links_{size}")
+def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> list[dict]:
+    repeats, path = arguments.repeats, str(arguments.out / f"links_{size}")
     _links(spark, size).write.mode("overwrite").parquet(path)
     links = spark.read.parquet(path)
     pairs = links.select("value_a", "value_b").toArrow()
@@ -52,12 +58,18 @@ def _measured(spark: SparkSession, size: int, repeats: int, out: Path) -> list[d
         "distributed": lambda: _written(components_in_rounds(links, print), path),
         "bare_union_find": lambda: _union_find(one, other),
         "scipy": lambda: _scipy(one, other),
+        "splink": lambda: _written(_splink(links), path),
+        "splink_duckdb": lambda: _splink_duckdb(path),
     }
+    if unknown := set(arguments.cases or ()) - set(cases):
+        raise SystemExit(f"--cases: {', '.join(sorted(unknown))}: no such case; there are {', '.join(cases)}")
+    cases = {name: case for name, case in cases.items() if name in (arguments.cases or cases)}
     rows = [_timed(name, case, size, repeat) for repeat in range(repeats) for name, case in cases.items()]
     warm = {row["case"]: row["seconds"] for row in rows if row["repeat"] == repeats - 1}
     for row in rows:
-        row["ratio_to_floor"] = round(row["seconds"] / warm["floor"], 3)
-        row["ratio_to_best_peer"] = round(row["seconds"] / min(warm["bare_union_find"], warm["scipy"]), 3)
+        row["ratio_to_floor"] = round(row["seconds"] / warm["floor"], 3) if "floor" in warm else None
+        peers = [warm[name] for name in PEERS if name in warm]
+        row["ratio_to_best_peer"] = round(row["seconds"] / min(peers), 3) if peers else None
         print("{case:16} {size:>12,} links {seconds:8.2f} s  × floor {ratio_to_floor}".format(**row), flush=True)
     return rows
 
@@ -81,6 +93,7 @@ def _floor(links: DataFrame) -> DataFrame:
 
 def _written(frame: DataFrame, path: str) -> int:
     frame.write.mode("overwrite").parquet(f"{path}_labels")
+    frame.sparkSession.catalog.clearCache()  # Splink keeps every round
     return frame.sparkSession.read.parquet(f"{path}_labels").count()
 
 
@@ -101,6 +114,35 @@ def _scipy(one: np.ndarray, other: np.ndarray) -> int:
     count, edges = int(codes.max()) + 1, len(one)
     graph = coo_matrix((np.ones(edges, dtype=np.int8), (codes[:edges], codes[edges:])), shape=(count, count))
     return len(scipy_components(graph, directed=False)[1])
+
+
+def _splink(links: DataFrame) -> DataFrame:
+    """Splink's components on Spark, nodes and edges registered as its users do."""
+    from splink.backends.spark import SparkAPI
+
+    spark = links.sparkSession
+    api = SparkAPI(spark_session=spark, break_lineage_method="persist", register_udfs_automatically=False)
+    ends = [F.concat_ws(":", f"type_{end}", f"value_{end}") for end in "ab"]
+    edges = links.select(*[node.alias(f"unique_id_{side}") for node, side in zip(ends, "lr", strict=True)])
+    nodes = edges.select(F.col("unique_id_l").alias("unique_id")).union(edges.select("unique_id_r")).distinct()
+    labels = clustered(api.register(nodes), api.register(edges), api, "unique_id").as_spark_dataframe()
+    return labels.select("unique_id", "cluster_id")
+
+
+def _splink_duckdb(path: str) -> int:
+    """The same in DuckDB, from the same files to a Parquet file of labels."""
+    from splink.backends.duckdb import DuckDBAPI
+
+    connection = duckdb.connect()
+    named = "type_a || ':' || value_a as unique_id_l, type_b || ':' || value_b as unique_id_r"
+    connection.execute(f"create table edges as select {named} from '{path}/*.parquet'")
+    connection.execute(
+        "create table nodes as select unique_id_l as unique_id from edges union select unique_id_r from edges"
+    )
+    api = DuckDBAPI(connection=connection)
+    clusters = clustered(api.register("nodes"), api.register("edges"), api, "unique_id")
+    connection.execute(f"copy (from {clusters.physical_name}) to '{path}_labels.parquet'")
+    return int(connection.execute(f"select count(*) from '{path}_labels.parquet'").fetchall()[0][0])
 
 
 def _timed(name: str, case: Case, size: int, repeat: int) -> dict:

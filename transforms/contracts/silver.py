@@ -80,7 +80,7 @@ IDENTITY_LINKS = Table(
     layer="silver",
     name="identity_links",
     label="标识关联",
-    grain="one pair of identifiers seen together on an event",
+    grain="one pair of identifiers seen together on an event, or of profile records that are probably one person",
     key=("type_a", "value_a", "type_b", "value_b"),
     columns=(
         Column("type_a", "string", "类型甲", "Type of the stronger identifier, the event's lead"),
@@ -90,7 +90,8 @@ IDENTITY_LINKS = Table(
         Column("first_arrival_date", "date", "首次到达", "First arrival date of the evidence"),
         Column("last_seen_at", "timestamp", "最近出现", "Latest event time of the evidence"),
         Column("event_count", "bigint", "事件数", "Events that carry both"),
-        Column("sources", "array<string>", "来源", "Sources of the evidence, by name"),
+        Column("sources", "array<string>", "来源", "Sources of the evidence, by name; must_link and splink among them"),
+        Column("probability", "double", "匹配概率", "That two records alike are one person; null for what was seen"),
     ),
 )
 

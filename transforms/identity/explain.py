@@ -26,25 +26,31 @@ class Evidence:
         """Whether nothing follows from it."""
         return bool(self.told.get("reason"))
 
+    @property
+    def is_likeness(self) -> bool:
+        """Whether it is a probability and nothing that was seen."""
+        return self.told.get("probability") is not None
+
 
 def shortest_chain(evidence: Iterable[Evidence], start: Node, end: Node) -> list[Evidence] | None:
     """The fewest links from one identifier to another; of equally short chains the first by type and value.
 
     Refusals count as links here, so that two customers' chain shows what stands between them; one with fewer
-    refusals is preferred to a shorter one. None where nothing connects them.
+    refusals, then one with fewer likenesses, is preferred to a shorter one. None where nothing connects them.
     """
     beside: dict[Node, list[tuple[Node, Evidence]]] = {}
     for link in sorted(evidence, key=lambda e: (e.a, e.b)):
         beside.setdefault(link.a, []).append((link.b, link))
         beside.setdefault(link.b, []).append((link.a, link))
-    # Costs are (refusals, links), so a refusal is the last resort; a node whose cost falls is looked at again.
-    cost = {start: (0, 0)}
+    # Costs are (refusals, likenesses, links): a refusal is the last resort; a node whose cost falls is looked at again.
+    cost = {start: (0, 0, 0)}
     came: dict[Node, tuple[Node, Evidence]] = {}
     waiting: deque[Node] = deque([start])
     while waiting:
         node = waiting.popleft()
         for other, link in sorted(beside.get(node, []), key=lambda step: (step[1].is_refused, step[0])):
-            reached = (cost[node][0] + link.is_refused, cost[node][1] + 1)
+            refusals, likenesses, links = cost[node]
+            reached = (refusals + link.is_refused, likenesses + link.is_likeness, links + 1)
             if other not in cost or reached < cost[other]:
                 cost[other], came[other] = reached, (node, link)
                 waiting.append(other)

@@ -20,6 +20,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pyspark.sql import Column
 
+from transforms.identity.match import MatchRules
+
 _WORDS_FOR_NOTHING = (
     "null none nil nan n/a na undefined unknown anonymous guest test -1 0 - -- . true false not_authenticated "
     "empty blocked declined 无 未知 匿名 空"
@@ -88,6 +90,7 @@ class IdentityRules(_Model):
         max_customer_size: identifiers that one customer may have; a larger one is rebuilt and split (super_cluster).
         decisions: must-links and cannot-links; settings name a CSV file of them.
         one_task_links: links up to which components are found in one task; above, in distributed rounds.
+        match: probable links between profile records, the last tier; none without it.
     """
 
     types: tuple[IdentifierType, ...] = Field(min_length=1)
@@ -95,6 +98,7 @@ class IdentityRules(_Model):
     max_customer_size: int | None = Field(default=1_000, ge=2)
     decisions: tuple[Decision, ...] = ()
     one_task_links: int = Field(default=100_000_000, ge=0)
+    match: MatchRules | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> IdentityRules:
@@ -105,6 +109,10 @@ class IdentityRules(_Model):
         unheard = sorted({kind for d in self.decisions for kind in (d.type_a, d.type_b)} - set(self.linking))
         if unheard:
             raise ValueError(f"decisions name types that do not link: {', '.join(unheard)}")
+        recordless = sorted(set(self.match.records if self.match else ()) - set(self.linking))
+        if recordless:
+            allowed = ", ".join(self.linking)
+            raise ValueError(f"match.records: {', '.join(recordless)}: not a type that links; allowed: {allowed}")
         return self
 
     def named(self, name: str) -> IdentifierType:

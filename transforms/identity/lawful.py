@@ -108,11 +108,12 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
         F.when(is_counted, F.lit("counted")).otherwise(F.lit("node")).alias("role"),
         F.lit(None).cast("timestamp").alias("last_seen_at"),
         F.lit(None).cast("bigint").alias("event_count"),
+        F.lit(None).cast("double").alias("probability"),
     )
     of_node = placed.select("component", *[F.col(k).alias(n) for k, n in zip(_KEY, ("type_a", "value_a"), strict=True)])
     role = F.when(F.array_contains("sources", MUST_LINK), F.lit(MUST_LINK)).otherwise(F.lit("link"))
     edges = links.join(of_node, ["type_a", "value_a"]).select(
-        "component", *_LINK, role.alias("role"), "last_seen_at", "event_count"
+        "component", *_LINK, role.alias("role"), "last_seen_at", "event_count", "probability"
     )
     cannot = apart.join(of_node, ["type_a", "value_a"]).select(
         "component",
@@ -120,6 +121,7 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
         F.lit("cannot_link").alias("role"),
         F.lit(None).cast("timestamp").alias("last_seen_at"),
         F.lit(None).cast("bigint").alias("event_count"),
+        F.lit(None).cast("double").alias("probability"),
     )
     limits = limits_of(rules)
 
@@ -138,7 +140,8 @@ def _rebuilt(table: pa.Table, limits: Limits) -> pa.Table:
         elif row["role"] == "cannot_link":
             apart.append((one, other))
         else:
-            links.append(Link(one, other, (_micros(row["last_seen_at"]), row["event_count"]), row["role"] == MUST_LINK))
+            strength = (_micros(row["last_seen_at"]), row["event_count"])
+            links.append(Link(one, other, strength, row["role"] == MUST_LINK, row["probability"]))
     outcome = replay(links, limits, counted, apart)
     part_of = {node: f"{table['component'][0]}.{n}" for n, group in enumerate(outcome.customers) for node in group}
     rows: list[tuple[str | None, ...]] = [(*a, *b, reason, None) for (a, b), reason in sorted(outcome.refused.items())]

@@ -68,7 +68,8 @@ def link_identifiers(combinations: DataFrame, linking_types: Sequence[str], sour
     """
     evidence = _evidence(combinations, linking_types).where("rule is null")
     counted = _counted(evidence, F.bit_or(_bit_of("source", sources)).alias("_sources"))
-    return counted.withColumn("sources", _names_of("_sources", sources)).drop("_sources")
+    named = counted.withColumn("sources", _names_of("_sources", sources)).drop("_sources")
+    return named.withColumn("probability", F.lit(None).cast("double"))
 
 
 def blocked_pairs(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
@@ -78,19 +79,26 @@ def blocked_pairs(combinations: DataFrame, linking_types: Sequence[str]) -> Data
 
 
 def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
-    """The links with the must-links among them, in silver.identity_links' columns; a pair in both is one row."""
-    columns = [*_PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources"]
-    return (
-        links.select(*columns)
-        .unionByName(decided.select(*columns))
+    """The links with the must-links among them, in silver.identity_links' columns; a pair in both is one row.
+
+    Args:
+        decided: links that people declared; few, so broadcast.
+    """
+    few = F.broadcast(decided.select(*_PAIR))
+    columns = [*_PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources", "probability"]
+    seen_too = links.join(few, _PAIR, "left_semi").select(*columns)
+    together = (
+        seen_too.unionByName(decided.select(*columns))
         .groupBy(*_PAIR)
         .agg(
             F.min("first_arrival_date").alias("first_arrival_date"),
             F.max("last_seen_at").alias("last_seen_at"),
             F.sum("event_count").alias("event_count"),
             F.array_sort(F.array_distinct(F.flatten(F.collect_list("sources")))).alias("sources"),
+            F.max("probability").alias("probability"),
         )
     )
+    return links.join(few, _PAIR, "left_anti").select(*columns).unionByName(together)
 
 
 def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None:

@@ -17,13 +17,15 @@ Node = tuple[str, str]  # (type, value)
 class Link:
     """Evidence that two identifiers are one customer; `a` the stronger end.
 
-    `strength` sorts links of one tier: the greater goes first. `is_must` marks a person's decision.
+    `strength` sorts links of one tier: the greater goes first. `is_must` marks a person's decision, `probability` a
+    likeness of two records: a tier of its own, after all others.
     """
 
     a: Node
     b: Node
     strength: tuple[int, int] = (0, 0)
     is_must: bool = False
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,37 @@ def replay(
     groups = _Groups(links, limits, frozenset(counted), [*apart])
     ambiguous: set[Node] = set()
     refused: dict[tuple[Node, Node], str] = {}
-    for tier in sorted({limits.tier[link.b[0]] for link in links if not link.is_must}):
-        own = [link for link in links if limits.tier[link.b[0]] == tier and not link.is_must]
+    seen = [link for link in links if not link.is_must and link.probability is None]
+    for tier in sorted({limits.tier[link.b[0]] for link in seen}):
+        own = [link for link in seen if limits.tier[link.b[0]] == tier]
         free = [link for link in own if link.a not in ambiguous]
         ambiguous |= _torn(free, groups)
-        for link in sorted(own, key=_order):
-            if link.a in ambiguous or link.b in ambiguous:
-                refused[link.a, link.b] = "ambiguous"
-            elif broken := groups.breaks(link.a, link.b):
-                refused[link.a, link.b] = broken
-            else:
-                groups.join(link.a, link.b)
+        _add(sorted(own, key=_order), groups, ambiguous, refused)
+    # A likeness makes nothing ambiguous: that would take away links that were seen.
+    likely = [link for link in links if not link.is_must and link.probability is not None]
+    _add(sorted(likely, key=_likeliest), groups, ambiguous, refused)
     return Outcome(groups.members(), ambiguous, refused)
+
+
+def _add(links: Iterable[Link], groups: _Groups, ambiguous: set[Node], refused: dict[tuple[Node, Node], str]) -> None:
+    """Join the ends of each link that breaks no rule; say why of each that does."""
+    for link in links:
+        if link.a in ambiguous or link.b in ambiguous:
+            refused[link.a, link.b] = "ambiguous"
+        elif broken := groups.breaks(link.a, link.b):
+            refused[link.a, link.b] = broken
+        else:
+            groups.join(link.a, link.b)
 
 
 def _order(link: Link) -> tuple[int, int, Node, Node]:
     """Most recently seen first, more events first, then type and value of both ends."""
     return (-link.strength[0], -link.strength[1], link.a, link.b)
+
+
+def _likeliest(link: Link) -> tuple[float, Node, Node]:
+    """The most probable first, then type and value of both ends."""
+    return (-(link.probability or 0), link.a, link.b)
 
 
 def _torn(links: Iterable[Link], groups: _Groups) -> set[Node]:

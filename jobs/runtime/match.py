@@ -1,0 +1,195 @@
+"""The probabilistic last tier of identity: Splink, trained once a month and scored every night.
+
+Training is a function of the records known on the model's effective date, and of nothing else: a sample chosen by hash,
+sorted, on one thread of DuckDB. So a stored model is only work saved; it is fitted again where it is missing, or where
+settings or those records are others than it was fitted on (late files, an erasure). Scoring is Spark's, by weights and
+frequencies of values that the model holds: two records' probability does not change with tonight's other records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.job import JobContext
+from transforms.identity.match import (
+    MatchRules,
+    key_of,
+    levels_of,
+    match_links,
+    profile_records,
+    splink_settings,
+    training_condition,
+)
+
+if TYPE_CHECKING:
+    from splink import Linker
+
+Model = dict[str, Any]
+
+
+def with_matches(ctx: JobContext, links: DataFrame) -> DataFrame:
+    """The links and, where `identity.match` is set, those between records that are probably one person.
+
+    silver.identity_bad_values must be tonight's: over-held values make no records.
+    """
+    rules = ctx.settings.identity.match
+    if rules is None:
+        return links
+    records = ctx.settled(profile_records(ctx.events(), rules), ctx.event_count)
+    effective = effective_date(records, ctx.run_date, rules.least_records)
+    if effective is None:
+        ctx.progress.note(f"match: fewer than {rules.least_records} records are known: nothing is matched")
+        return links
+    pairs = scored(records, model_of(ctx, effective, rules), rules)
+    ctx.facts["probable links"] = pairs.count()
+    return match_links(pairs, links, rules, ctx.settings.identity.tier)
+
+
+def effective_date(records: DataFrame, run_date: date, least_records: int) -> date | None:
+    """The first of the month, or the later day on which enough records were known; None where that is to come."""
+    arrived = records.groupBy("first_arrival_date").count().orderBy("first_arrival_date").collect()
+    known = 0
+    for row in arrived:
+        known += row["count"]
+        if known >= least_records:
+            return max(run_date.replace(day=1), row["first_arrival_date"])
+    return None
+
+
+def model_of(ctx: JobContext, effective: date, rules: MatchRules) -> Model:
+    """The model of an effective date, from `<lake>/models/match/<date>.json` or fitted and put there."""
+    path, files = f"{ctx.tables.lake}/models/match/{effective.isoformat()}.json", ctx.tables.files
+    known = ctx.known_events().where(F.col("arrival_date") <= F.lit(effective))
+    sample = sample_of(profile_records(known, rules), rules)
+    made_of = {"settings": _digest(rules.model_dump_json()), "records": _digest(json.dumps(sample.to_pydict()))}
+    if files.exists(path):
+        model: Model = json.loads(files.read_text(path))
+        if model["made_of"] == made_of:
+            return model
+    ctx.progress.note(f"match: fitting the model of {effective} on {sample.num_rows:,} records")
+    model = {"effective_date": effective.isoformat(), "made_of": made_of, **fitted(sample, rules)}
+    files.write_text(path, json.dumps(model, ensure_ascii=False, indent=1))
+    return model
+
+
+def sample_of(records: DataFrame, rules: MatchRules) -> pa.Table:
+    """The records that training sees, in the order of a hash, so that any first of them are a random choice too."""
+    known = records.drop("first_arrival_date", "last_seen_at")
+    by_hash = F.xxhash64("unique_id", F.lit(rules.seed))
+    return known.orderBy(by_hash, "unique_id").limit(rules.sample_records).toArrow()
+
+
+def fitted(sample: pa.Table, rules: MatchRules) -> Model:
+    """The model that a sample of records teaches: how rare matches are, weights per level, frequencies of values.
+
+    How often strangers agree (u) comes from all pairs of the first records, how often a person's records do (m) from
+    EM over the pairs of each training rule. A level that no stranger reached has the odds of one more pair; what EM
+    never saw keeps Splink's own guess. Numbers have six digits: the last ones differ between machines.
+    """
+    from splink import block_on
+    from splink.internals.exceptions import EMTrainingException
+
+    first = sample.slice(0, int((2 * rules.max_pairs) ** 0.5) + 1)
+    strangers = _linker(first, splink_settings(rules, "duckdb"))
+    strangers.training.estimate_u_using_random_sampling(1e18, min_count_per_level=None, num_chunks=1)  # no sampling
+    never = 2 / (first.num_rows * (first.num_rows - 1))
+    model = _learnt(strangers)
+    for level in (level for comparison in model["comparisons"] for level in comparison["levels"]):
+        level["u_probability"] = level.get("u_probability") or never
+
+    linker = _linker(sample, splink_settings(rules, "duckdb", {**model, "prior": never}))
+    certain = rules.deterministic
+    agreeing: Any = [block_on(key_of(rule, rules)) for rule in certain.rules]
+    linker.training.estimate_probability_two_random_records_match(agreeing, certain.recall)
+    for rule in rules.learnt_from:
+        with suppress(EMTrainingException):  # no two records agree on this rule: the others teach
+            linker.training.estimate_parameters_using_expectation_maximisation(training_condition(rule, rules))
+    return {**_learnt(linker), "terms": {column: _frequencies(sample[column]) for column in rules.weighed_terms}}
+
+
+def scored(records: DataFrame, model: Model, rules: MatchRules) -> DataFrame:
+    """Pairs that a blocking rule brings together and that may reach the threshold, with Splink's probability."""
+    from splink import Linker
+    from splink.backends.spark import SparkAPI, similarity_jar_location
+
+    spark = records.sparkSession
+    spark.sql(f"add jar '{similarity_jar_location()}'")  # Jaro-Winkler and Damerau-Levenshtein, for executors too
+    api = SparkAPI(spark_session=spark, break_lineage_method="persist")
+    linker = Linker(api.register(records), splink_settings(rules, "spark", model), log_level=logging.ERROR)
+    for column in rules.weighed_terms:
+        terms = _terms(records, column, model["terms"][column])
+        linker.table_management.register_term_frequency_lookup(api.register(terms), column)
+    least = rules.threshold - 1e-6  # it is rounded before it is compared
+    pairs = linker.inference.predict(threshold_match_probability=least, warning_mode="never")
+    kept = pairs.as_spark_dataframe().localCheckpoint()
+    for view in spark.sql("show tables like '__splink__*'").collect():  # its own kept frames, which it never frees
+        spark.table(view.tableName).unpersist()
+        spark.catalog.dropTempView(view.tableName)
+    return kept
+
+
+def _linker(records: pa.Table, settings: dict[str, Any]) -> Linker:
+    """Splink on one thread of DuckDB: sums of floating-point numbers in one order."""
+    import duckdb
+    from splink import Linker
+    from splink.backends.duckdb import DuckDBAPI
+
+    connection = duckdb.connect(config={"threads": 1})
+    return Linker(DuckDBAPI(connection=connection).register(records), settings, log_level=logging.ERROR)
+
+
+def _learnt(linker: Linker) -> Model:
+    """The weights of Splink's model, in the order of the settings' comparisons and their levels."""
+    saved = linker.misc.save_model_to_json()
+    weights = ("m_probability", "u_probability")
+    return {
+        "prior": _six_digits(saved["probability_two_random_records_match"]),
+        "comparisons": [
+            {
+                "column": comparison["output_column_name"],
+                "levels": [
+                    {
+                        "level": level["label_for_charts"],
+                        **{name: _six_digits(level[name]) for name in weights if level.get(name) is not None},
+                    }
+                    for level in levels_of(comparison)
+                ],
+            }
+            for comparison in saved["comparisons"]
+        ],
+    }
+
+
+def _frequencies(column: pa.ChunkedArray) -> dict[str, Any]:
+    """Shares of the values that two records or more have, and of one that fewer have."""
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(column.drop_null()).to_pylist()}
+    total = sum(counts.values()) or 1
+    shares = {value: _six_digits(count / total) for value, count in sorted(counts.items()) if count > 1}
+    return {"unknown": _six_digits(1 / total), "shares": shares}
+
+
+def _terms(records: DataFrame, column: str, frequencies: dict[str, Any]) -> DataFrame:
+    """Each value of a column with its share, as Splink looks it up."""
+    schema = f"`{column}` string, share double"
+    known = records.sparkSession.createDataFrame(list(frequencies["shares"].items()), schema)
+    values = records.select(column).distinct().where(F.col(column).isNotNull())
+    share = F.coalesce("share", F.lit(frequencies["unknown"]))
+    return values.join(F.broadcast(known), column, "left").select(column, share.alias(f"tf_{column}"))
+
+
+def _six_digits(number: float) -> float:
+    return float(f"{number:.6g}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
