@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -96,23 +95,18 @@ def fitted(sample: pa.Table, rules: MatchRules) -> Model:
     EM over the pairs of each training rule. A level that no stranger reached has the odds of one more pair; what EM
     never saw keeps Splink's own guess. Numbers have six digits: the last ones differ between machines.
     """
-    from splink import block_on
-    from splink.internals.exceptions import EMTrainingException
-
     first = sample.slice(0, int((2 * rules.max_pairs) ** 0.5) + 1)
     strangers = _linker(first, splink_settings(rules, "duckdb"))
     strangers.training.estimate_u_using_random_sampling(1e18, min_count_per_level=None, num_chunks=1)  # no sampling
-    never = 2 / (first.num_rows * (first.num_rows - 1))
+    one_more = 2 / (first.num_rows * (first.num_rows - 1))
     model = _learnt(strangers)
     for level in (level for comparison in model["comparisons"] for level in comparison["levels"]):
-        level["u_probability"] = level.get("u_probability") or never
+        level["u_probability"] = level.get("u_probability") or one_more
 
-    linker = _linker(sample, splink_settings(rules, "duckdb", {**model, "prior": never}))
-    certain = rules.deterministic
-    agreeing: Any = [block_on(key_of(rule, rules)) for rule in certain.rules]
-    linker.training.estimate_probability_two_random_records_match(agreeing, certain.recall)
+    model["prior"] = max(_share_of_matches(sample, rules), one_more)
+    linker = _linker(sample, splink_settings(rules, "duckdb", model))
     for rule in rules.learnt_from:
-        with suppress(EMTrainingException):  # no two records agree on this rule: the others teach
+        if _brings_together(sample[key_of(rule, rules)]):
             linker.training.estimate_parameters_using_expectation_maximisation(training_condition(rule, rules))
     return {**_learnt(linker), "terms": {column: _frequencies(sample[column]) for column in rules.weighed_terms}}
 
@@ -146,6 +140,22 @@ def _linker(records: pa.Table, settings: dict[str, Any]) -> Linker:
 
     connection = duckdb.connect(config={"threads": 1})
     return Linker(DuckDBAPI(connection=connection).register(records), settings, log_level=logging.ERROR)
+
+
+def _brings_together(key: pa.ChunkedArray) -> bool:
+    """Whether any two records agree on a rule; Splink cannot learn from none."""
+    held = key.drop_null()
+    return len(held.unique()) < len(held)
+
+
+def _share_of_matches(sample: pa.Table, rules: MatchRules) -> float:
+    """Of all pairs of records the share that is one person, by the deterministic rules and their recall."""
+    from splink import block_on
+
+    linker = _linker(sample, splink_settings(rules, "duckdb"))
+    agreeing: Any = [block_on(key_of(rule, rules)) for rule in rules.deterministic.rules]
+    linker.training.estimate_probability_two_random_records_match(agreeing, rules.deterministic.recall)
+    return float(_learnt(linker)["prior"])
 
 
 def _learnt(linker: Linker) -> Model:

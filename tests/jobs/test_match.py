@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -28,7 +29,7 @@ from jobs.runtime.settings import SettingsError, load_settings
 from jobs.runtime.tables import Tables
 from tests.nights import night, run_steps
 from transforms.contracts import silver
-from transforms.identity.match import profile_records
+from transforms.identity.match import key_of, profile_records
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared/data/identity"
@@ -154,6 +155,19 @@ def test_a_model_is_fitted_again_only_where_what_it_was_made_of_changed(ctx: Job
     assert model_of(ctx, DAY, rules) == model
     assert files.read_text(path) == written
     assert files.names(f"{ctx.tables.lake}/models/match") == ["2026-01-01.json"]
+
+
+@pytest.mark.parametrize("people", [10, 30])
+def test_strangers_alone_teach_that_matches_are_rare(ctx: JobContext, people: int) -> None:
+    """The first days of a lake: no two records agree on any rule, so nothing can be learnt from matches."""
+    rules = ctx.settings.identity.match
+    assert rules is not None
+    rows = [
+        {"unique_id": f"crm:{n}", "name": f"{n}" * 9, "born": f"19{n:02}-01-01", "city": "c"} for n in range(people)
+    ]
+    keys = [{key_of(rule, rules): "".join(row[c] for c in rule) for rule in rules.rules} for row in rows]
+    model = fitted(pa.Table.from_pylist([{**row, **key} for row, key in zip(rows, keys, strict=True)]), rules)
+    assert model["prior"] == pytest.approx(2 / (people * (people - 1)), rel=1e-5)
 
 
 def test_order_and_partitions_of_events_change_nothing(ctx: JobContext) -> None:

@@ -99,7 +99,7 @@ class MatchRules(_Model):
     max_pairs: int = Field(default=2_000_000, ge=1_000)
     max_block: int = Field(default=1_000, ge=2)
     sample_records: int = Field(default=100_000, ge=100)
-    least_records: int = Field(default=100, ge=2)
+    least_records: int = Field(default=100, ge=10)
 
     @model_validator(mode="after")
     def _names_exist(self) -> MatchRules:
@@ -204,8 +204,9 @@ def splink_settings(rules: MatchRules, dialect: str, model: Mapping[str, Any] | 
     ).create_settings_dict(dialect)
     if model:
         settings["probability_two_random_records_match"] = model["prior"]
-        for comparison, learnt in zip(settings["comparisons"], model["comparisons"], strict=True):
-            for level, weights in zip(levels_of(comparison), learnt["levels"], strict=True):
+        learnt = {comparison["column"]: comparison["levels"] for comparison in model["comparisons"]}
+        for comparison in settings["comparisons"]:
+            for level, weights in zip(levels_of(comparison), learnt[comparison["output_column_name"]], strict=True):
                 level.update({name: weights[name] for name in weights if name.endswith("_probability")})
     return settings
 
@@ -228,12 +229,16 @@ def columns_read(rule: Sequence[str]) -> set[str]:
 def training_condition(rule: Sequence[str], rules: MatchRules) -> str:
     """SQL by which training brings pairs together.
 
-    Splink learns nothing about a column that the condition reads, since on it these pairs agree by choice. The key
-    column stands for what the rule reads, so that the condition names those columns too, saying nothing of them.
+    Splink learns nothing about a column that the condition reads, since on it these pairs agree by choice. So a column
+    that the rule names is named here too, and one that an expression reads is named without saying anything of it: the
+    key column stands for the expression, which is Spark's.
     """
-    key = key_of(rule, rules)
-    named = [f'(l."{column}" is null or l."{column}" is not null)' for column in sorted(columns_read(rule))]
-    return " and ".join([f'l."{key}" = r."{key}"', *named])
+    key, plain = key_of(rule, rules), [part for part in rule if part in rules.columns]
+    equal = [f'l."{column}" = r."{column}"' for column in plain]
+    read = sorted(columns_read(rule) - set(plain))
+    return " and ".join(
+        [*equal, f'l."{key}" = r."{key}"', *(f'(l."{c}" is null or l."{c}" is not null)' for c in read)]
+    )
 
 
 def _told(events: DataFrame, rules: MatchRules) -> DataFrame:
