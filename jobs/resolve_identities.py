@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
-from jobs.runtime.job import JobContext, main
+from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
 from jobs.runtime.match import with_matches
 from transforms.contracts import gold, silver
@@ -25,9 +25,16 @@ from transforms.identity.changes import (
     identity_history,
     mapping_before,
     mapping_on,
+    told_changes,
 )
 from transforms.identity.identifiers import identified_by_type
-from transforms.identity.lawful import lawful_components, refused_links, replay_unlawful
+from transforms.identity.lawful import (
+    lawful_components,
+    place,
+    refused_links,
+    replay_unlawful,
+    unlawful_components,
+)
 from transforms.identity.links import (
     MAX_HOLDERS,
     bad_values,
@@ -48,18 +55,22 @@ def run(ctx: JobContext) -> None:
     """Find who is who among all events that are known on the run date."""
     rules, tables = ctx.settings.identity, ctx.tables
     seen_together = _judged(ctx)
-    bad = bad_values(seen_together, rules.linking)
-    tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
-    evidence = with_decisions(_evidence(ctx, seen_together), must_links(ctx))
-    links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, evidence))
+    bad = bad_values(seen_together, rules.linking).coalesce(1)
+    tables.replace(silver.IDENTITY_BAD_VALUES, bad)
+    links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, _evidence(ctx, seen_together)))
+    seen = identifiers_seen(seen_together, rules.linking)
     links = tables.read(silver.IDENTITY_LINKS)
-    seen = ctx.settled(identifiers_seen(seen_together, rules.linking), ctx.event_count)
-    components = ctx.settled(find_components(ctx, links, links_written.rows), ctx.event_count)
-    replayed = ctx.settled(replay_unlawful(components, links, seen, apart(ctx), ctx.run_date, rules), 0)
-    _write_refusals(ctx, seen_together, refused_links(replayed))
-    tables.replace(silver.IDENTITIES, name_customers(seen, lawful_components(components, replayed), rules))
-    rate = _write_changes(ctx)
-    _write_quality(ctx, seen_together, tables.read(silver.IDENTITIES), rate)
+    placed = ctx.settled(place(seen, find_components(ctx, links, links_written.rows)), ctx.event_count)
+    replayed = _replayed(ctx, placed, links)
+    named = name_customers(lawful_components(placed, replayed), rules)
+    side_by_side(
+        lambda: tables.replace(silver.IDENTITIES, named),
+        lambda: _write_refusals(ctx, seen_together, refused_links(replayed)),
+    )
+    rate, measured = side_by_side(
+        lambda: _write_changes(ctx), lambda: _measured(ctx, seen_together, tables.read(silver.IDENTITIES))
+    )
+    _write_quality(ctx, measured.unionByName(as_metrics(rate)))
 
 
 def _judged(ctx: JobContext) -> DataFrame:
@@ -74,7 +85,14 @@ def _judged(ctx: JobContext) -> DataFrame:
 
 def _evidence(ctx: JobContext, seen_together: DataFrame) -> DataFrame:
     sources = [row.source for row in seen_together.select("source").distinct().collect()]
-    return link_identifiers(seen_together, ctx.settings.identity.linking, sources)
+    return with_decisions(link_identifiers(seen_together, ctx.settings.identity.linking, sources), must_links(ctx))
+
+
+def _replayed(ctx: JobContext, placed: DataFrame, links: DataFrame) -> DataFrame:
+    """What became of the components that break a rule."""
+    rules, pairs = ctx.settings.identity, apart(ctx)
+    unlawful = ctx.settled(unlawful_components(placed, pairs, ctx.run_date, rules), 0)
+    return ctx.settled(replay_unlawful(placed, unlawful, links, pairs, ctx.run_date, rules), 0)
 
 
 def _write_refusals(ctx: JobContext, seen_together: DataFrame, refused: DataFrame) -> None:
@@ -82,10 +100,10 @@ def _write_refusals(ctx: JobContext, seen_together: DataFrame, refused: DataFram
     is_static = F.when(F.col("rule") == MAX_HOLDERS, F.lit("over_limit")).otherwise(F.lit("blocked_value"))
     blocked = blocked_pairs(seen_together, ctx.settings.identity.linking).withColumn("reason", is_static)
     links = ctx.tables.read(silver.IDENTITY_LINKS).withColumn("rule", F.lit(None).cast("string"))
-    audited = links.join(refused, list(silver.IDENTITY_REFUSALS.key))
+    audited = links.join(F.broadcast(refused), list(silver.IDENTITY_REFUSALS.key))
     columns = silver.IDENTITY_REFUSALS.column_names
     rows = blocked.select(*columns).unionByName(audited.select(*columns))
-    ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows.coalesce(1)).rows
+    ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows).rows
 
 
 def _write_changes(ctx: JobContext) -> DataFrame:
@@ -103,8 +121,10 @@ def _write_changes(ctx: JobContext) -> DataFrame:
         changed = ctx.settled(changed_owners(before, identities), ctx.event_count)
         links, refusals = tables.read(silver.IDENTITY_LINKS), tables.read(silver.IDENTITY_REFUSALS)
         is_few = changed.count() <= _FEW
-        changes = identity_changes(changed, before, identities, links, refusals, ctx.run_date, is_few)
-        tables.overwrite_slice(silver.IDENTITY_CHANGES, changes.coalesce(1), run_date=ctx.run_date)
+        told = ctx.settled(told_changes(changed, before, identities, is_few), ctx.event_count)
+        changes = identity_changes(told, before, identities, links, refusals, ctx.run_date, is_few)
+        changes = changes.coalesce(1) if is_few else changes
+        tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
         log = tables.read(silver.IDENTITY_CHANGES)
         new = log.where(F.col("run_date") == F.lit(ctx.run_date))
         extended = extend_history(history, new, ctx.run_date) if is_in_step else identity_history(log)
@@ -123,14 +143,17 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
     return log.where(later & (F.col("run_date") < F.lit(ctx.run_date))).isEmpty()
 
 
-def _write_quality(ctx: JobContext, seen_together: DataFrame, identities: DataFrame, rate: DataFrame) -> None:
-    rates = match_rates(with_owner(seen_together, identities))
-    measured = [component_sizes(identities), rates, as_metrics(rate)]
+def _measured(ctx: JobContext, seen_together: DataFrame, identities: DataFrame) -> DataFrame:
+    """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
+    measured = [component_sizes(identities), match_rates(with_owner(seen_together, identities))]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
         measured.append(against_truth(identities, truth, ctx.tables.read(silver.IDENTITY_LINKS)))
-    together = reduce(DataFrame.unionByName, measured)
-    dated = together.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
+    return ctx.settled(reduce(DataFrame.unionByName, measured).coalesce(1), 0)
+
+
+def _write_quality(ctx: JobContext, measured: DataFrame) -> None:
+    dated = measured.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
     ctx.tables.overwrite_slice(gold.IDENTITY_QUALITY, dated, run_date=ctx.run_date)
     known = {row.metric: row.value for row in dated.collect()}
     ctx.facts["identifiers"] = int(known.get("identifiers", 0))

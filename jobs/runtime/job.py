@@ -6,11 +6,12 @@ import argparse
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -163,6 +164,15 @@ class JobContext:
 
 
 Job = Callable[[JobContext], None]
+One = TypeVar("One")
+Other = TypeVar("Other")
+
+
+def side_by_side(one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
+    """Two actions that need nothing of each other: planning a query takes one core, whatever its rows."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = thread.submit(other)
+        return one(), pending.result()
 
 
 def main(job: Job) -> None:

@@ -105,7 +105,7 @@ def _events(spark: SparkSession, size: int) -> DataFrame:
     phone = F.when(F.col("customer") % 500 == 0, F.lit("13800138000")).otherwise(F.concat(F.lit("p"), "customer"))
     owner = F.when(F.col("customer") % 50 == 0, F.col("customer") + 1).otherwise(F.col("customer"))
     device = F.concat(F.lit("d"), owner)
-    cookie = F.concat(F.lit("c"), "customer", F.lit("."), (F.col("ago") / 60).cast("int"))
+    cookie = F.concat(F.lit("c"), "customer", F.lit("."), (F.col("ago") / 180).cast("int"))
     held = {
         "member": F.when(is_order | F.col("is_known"), member),
         "phone": F.when(is_order, phone),

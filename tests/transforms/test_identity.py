@@ -24,7 +24,7 @@ from transforms.identity.anchors import name_customers, with_owner
 from transforms.identity.combinations import combine
 from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
-from transforms.identity.lawful import lawful_components, replay_unlawful
+from transforms.identity.lawful import lawful_components, place, replay_unlawful, unlawful_components
 from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
 from transforms.identity.quality import against_truth, component_sizes
 
@@ -53,11 +53,11 @@ def resolved(spark: SparkSession, rows: Iterable[dict[str, Any]], rules: Identit
 def identities_of(events: DataFrame, rules: IdentityRules = RULES) -> DataFrame:
     together = with_lead(combine(events), rules.linking).localCheckpoint()
     links = link_identifiers(together, rules.linking, ["app", "web", "store_pos"])
-    seen = identifiers_seen(together, rules.linking)
-    components = connected_components(links).localCheckpoint()  # used three times
+    placed = place(identifiers_seen(together, rules.linking), connected_components(links)).localCheckpoint()
     apart = events.sparkSession.createDataFrame([], "type_a string, value_a string, type_b string, value_b string")
-    replayed = replay_unlawful(components, links, seen, apart, DAY, rules).localCheckpoint()
-    return conform(name_customers(seen, lawful_components(components, replayed), rules), silver.IDENTITIES)
+    unlawful = unlawful_components(placed, apart, DAY, rules).localCheckpoint()
+    replayed = replay_unlawful(placed, unlawful, links, apart, DAY, rules).localCheckpoint()
+    return conform(name_customers(lawful_components(placed, replayed), rules), silver.IDENTITIES)
 
 
 def owners(identities: DataFrame) -> dict[Node, str | None]:

@@ -22,11 +22,19 @@ from transforms.identity.changes import (
     identity_history,
     mapping_before,
     mapping_on,
+    told_changes,
 )
 from transforms.identity.combinations import carrying, combine, straddling, unbound_pairs
 from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
-from transforms.identity.lawful import MUST_LINK, lawful_components, refused_links, replay_unlawful
+from transforms.identity.lawful import (
+    MUST_LINK,
+    lawful_components,
+    place,
+    refused_links,
+    replay_unlawful,
+    unlawful_components,
+)
 from transforms.identity.links import (
     MAX_HOLDERS,
     blocked_pairs,
@@ -62,13 +70,18 @@ def linked(together: DataFrame) -> DataFrame:
     return link_identifiers(together, RULES.linking, ["store_pos"])
 
 
+def rebuilt(placed: DataFrame, links: DataFrame, apart: DataFrame) -> DataFrame:
+    unlawful = unlawful_components(placed, apart, DAY, RULES)
+    return replay_unlawful(placed, unlawful, links, apart, DAY, RULES).localCheckpoint()
+
+
 def mapped(spark: SparkSession, together: DataFrame, apart: list[tuple] = ()) -> tuple[DataFrame, DataFrame]:
     """silver.identities and the refused links, as resolve-identities makes them."""
     links = linked(together)
-    seen, components = identifiers_seen(together, RULES.linking), connected_components(links).localCheckpoint()
     pairs = spark.createDataFrame(list(apart), PAIR)
-    replayed = replay_unlawful(components, links, seen, pairs, DAY, RULES).localCheckpoint()
-    identities = name_customers(seen, lawful_components(components, replayed), RULES)
+    placed = place(identifiers_seen(together, RULES.linking), connected_components(links)).localCheckpoint()
+    replayed = rebuilt(placed, links, pairs)
+    identities = name_customers(lawful_components(placed, replayed), RULES)
     return conform(identities, silver.IDENTITIES).localCheckpoint(), refused_links(replayed)
 
 
@@ -169,10 +182,9 @@ def test_people_decide_over_evidence(spark: SparkSession) -> None:
     decided = [{"type_a": "member", "value_a": "a", "type_b": "member", "value_b": "b", "sources": [MUST_LINK]}]
     decided = [{**row, "first_arrival_date": DAY, "event_count": 0} for row in decided]
     links = with_decisions(links, frame(spark, silver.IDENTITY_LINKS, decided))
-    seen, components = identifiers_seen(seen_together, RULES.linking), connected_components(links)
-    nobody = spark.createDataFrame([], PAIR)
-    replayed = replay_unlawful(components, links, seen, nobody, DAY, RULES)
-    assert grouped(name_customers(seen, lawful_components(components, replayed), RULES)) == {"a a1 b b1 x"}
+    placed = place(identifiers_seen(seen_together, RULES.linking), connected_components(links)).localCheckpoint()
+    replayed = rebuilt(placed, links, spark.createDataFrame([], PAIR))
+    assert grouped(name_customers(lawful_components(placed, replayed), RULES)) == {"a a1 b b1 x"}
 
 
 def test_unbind_ends_the_evidence_up_to_its_time(spark: SparkSession) -> None:
@@ -259,7 +271,11 @@ def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
         changed = changed_owners(before, identities).localCheckpoint()
         made = [
             conform(
-                identity_changes(changed, before, identities, links, refusals, night, is_few), silver.IDENTITY_CHANGES
+                identity_changes(
+                    told_changes(changed, before, identities, is_few).localCheckpoint(),
+                    *(before, identities, links, refusals, night, is_few),
+                ),
+                silver.IDENTITY_CHANGES,
             ).collect()
             for is_few in (True, False)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from transforms.contracts import silver
@@ -10,20 +10,16 @@ from transforms.identity.identifiers import IdentityRules
 from transforms.identity.links import by_type
 
 
-def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules) -> DataFrame:
+def name_customers(placed: DataFrame, rules: IdentityRules) -> DataFrame:
     """Every identifier with its owner, in the columns of silver.identities.
 
     Args:
-        seen: `links.identifiers_seen`; every identifier, also the blocked ones.
-        components: `lawful.lawful_components`; identifiers in none stand alone.
+        placed: `lawful.lawful_components`; every identifier, also the blocked ones.
 
     The anchor of a component is its identifier with the least (anchor class, first arrival date, tier, value):
     members, phones and the like come before cookies and devices, then the older one. A merge so keeps the older
     customer's id, a split leaves it with the part that holds the anchor, and a full rebuild gives the same ids.
     """
-    key = ["identifier_type", "identifier"]
-    placed = seen.join(components, key, "left")
-    usable = placed.where("is_usable")
     rank = F.struct(
         by_type({kind.type: 0 if kind.anchor else 1 for kind in rules.types}).alias("anchor_class"),
         "first_arrival_date",
@@ -31,20 +27,21 @@ def name_customers(seen: DataFrame, components: DataFrame, rules: IdentityRules)
         "identifier",
         "identifier_type",
     )
-    anchors = usable.where("component is not null").groupBy("component").agg(F.min(rank).alias("anchor"))
-    owned = placed.join(anchors, "component", "left")
-    is_blocked = ~F.col("is_usable")
+    is_linked = F.col("component").isNotNull()
+    anchor = F.min(F.when(F.col("is_usable"), rank)).over(Window.partitionBy("component"))
+    linked = placed.where(is_linked).withColumn("anchor", anchor)
+    alone = placed.where(~is_linked)  # millions: not to be one group of a window
+    owned = linked.unionByName(alone, allowMissingColumns=True)
     own_id = customer_id(F.col("identifier_type"), F.col("identifier"))
     anchored = customer_id(F.col("anchor.identifier_type"), F.col("anchor.identifier"))
     status = (
-        F.when(is_blocked, F.lit("blocked"))
+        F.when(~F.col("is_usable"), F.lit("blocked"))
         .when(F.col("is_ambiguous"), F.lit("ambiguous"))
-        .when(F.col("component").isNull(), F.lit("alone"))
+        .when(~is_linked, F.lit("alone"))
         .otherwise(F.lit("linked"))
     )
-    named = owned.withColumn("customer_id", F.when(~is_blocked, F.coalesce(anchored, own_id))).withColumn(
-        "status", status
-    )
+    owner = F.when(F.col("is_usable"), F.coalesce(anchored, own_id))
+    named = owned.withColumn("customer_id", owner).withColumn("status", status)
     return named.select(*silver.IDENTITIES.column_names)
 
 

@@ -27,30 +27,19 @@ def changed_owners(before: DataFrame, identities: DataFrame) -> DataFrame:
     return was.join(_owned(identities), _KEY, "full").where("not (previous_customer_id <=> customer_id)")
 
 
-def identity_changes(
-    changed: DataFrame,
-    before: DataFrame,
-    identities: DataFrame,
-    links: DataFrame,
-    refusals: DataFrame,
-    run_date: date,
-    is_few: bool = False,
-) -> DataFrame:
-    """The difference between two mappings, in the columns of silver.identity_changes.
-
-    Args:
-        changed: `changed_owners`.
-        before, identities: the two mappings, as `changed_owners` takes them.
-        links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
-        is_few: whether what changed is looked up by broadcast; else millions of links are shuffled for it.
+def told_changes(changed: DataFrame, before: DataFrame, identities: DataFrame, is_few: bool = False) -> DataFrame:
+    """`changed_owners` with the `change` that each is.
 
     A new identifier is `created` with a new customer or has `joined` one. Of an identifier with another owner than
     before, the old customer is no more (`merged`), or the new one is new (`split`), or both were and are (`moved`).
     `retired`: it has no owner any more.
+
+    Args:
+        before, identities: the two mappings, as `changed_owners` takes them.
+        is_few: whether what changed is looked up by broadcast; else millions of identifiers are shuffled for it.
     """
-    hint = F.broadcast if is_few else (lambda frame: frame)
-    now = _owned(identities)
-    still = _existing(now, changed, "previous_customer_id", "_is_still", hint)
+    hint = _hint(is_few)
+    still = _existing(_owned(identities), changed, "previous_customer_id", "_is_still", hint)
     was = _existing(before, changed, "customer_id", "_was", hint)
     flagged = changed.join(hint(still), "previous_customer_id", "left").join(hint(was), "customer_id", "left")
     is_new, has_owner = F.col("previous_customer_id").isNull(), F.col("customer_id").isNotNull()
@@ -62,10 +51,30 @@ def identity_changes(
         .when(F.col("_was").isNull(), F.lit("split"))
         .otherwise(F.lit("moved"))
     )
-    told = flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
+    return flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
+
+
+def identity_changes(
+    told: DataFrame,
+    before: DataFrame,
+    identities: DataFrame,
+    links: DataFrame,
+    refusals: DataFrame,
+    run_date: date,
+    is_few: bool = False,
+) -> DataFrame:
+    """The difference between two mappings, in the columns of silver.identity_changes.
+
+    Args:
+        told: `told_changes`.
+        before, identities, is_few: as there.
+        links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
+    """
+    hint, now = _hint(is_few), _owned(identities)
     came = _bridges(links, told.where(F.col("change").isin("joined", "merged", "moved")), before, now, hint)
     went = _partings(refusals, told.where(F.col("change").isin("split", "moved")), now, hint)
-    caused = _with_cause(told, came, went, identities.join(hint(changed.select(*_KEY)), _KEY, "left_semi"), hint)
+    retired = told.where("change = 'retired'").select(*_KEY)
+    caused = _with_cause(told, came, went, identities.join(hint(retired), _KEY, "left_semi"), hint)
     return caused.withColumn("run_date", F.lit(run_date)).select(*silver.IDENTITY_CHANGES.column_names)
 
 
@@ -124,6 +133,10 @@ def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str
     joined = known.join(lost.distinct(), "customer_id", "left")
     rate = F.try_divide(F.count("_lost"), F.count("*"))
     return joined.agg(F.round(rate.cast("double"), 6).alias("id_change_rate"))
+
+
+def _hint(is_few: bool) -> Hint:
+    return F.broadcast if is_few else lambda frame: frame
 
 
 def _owned(identities: DataFrame) -> DataFrame:

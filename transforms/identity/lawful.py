@@ -22,47 +22,24 @@ _COLUMNS = (*_LINK, "reason", "part")
 _REPLAYED = ", ".join(f"{name} string" for name in _COLUMNS)
 
 
-def replay_unlawful(
-    components: DataFrame, links: DataFrame, seen: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules
-) -> DataFrame:
-    """Every component that breaks a rule, rebuilt alone, tier by tier.
+def place(seen: DataFrame, components: DataFrame) -> DataFrame:
+    """Every identifier with its component, null where it has no link; key (identifier_type, identifier).
 
     Args:
+        seen: `links.identifiers_seen`.
         components: (identifier_type, identifier, component) over all links.
-        links: silver.identity_links.
-        seen: (identifier_type, identifier, last_seen_date) of all identifiers.
+    """
+    return seen.join(components, _KEY, "left")
+
+
+def unlawful_components(placed: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules) -> DataFrame:
+    """(component,), key component: those that break a rule; few, where evidence is any good.
+
+    Args:
+        placed: `place`.
         apart: pairs (type_a, value_a, type_b, value_b) that are never one customer.
         as_of: the run date; a limit with a period counts values last seen in (as_of - period, as_of].
-
-    Returns:
-        Rows of two kinds, for `lawful_components` and `refused_links`: a refused link with its `reason`, and an
-        identifier (`type_b` null) with its `part`, null where it keeps no link.
     """
-    placed = components.join(seen.select(*_KEY, "last_seen_date"), _KEY)
-    unlawful = _unlawful(placed, apart, as_of, rules)
-    return _replayed(placed.join(F.broadcast(unlawful), "component"), links, apart, as_of, rules)
-
-
-def lawful_components(components: DataFrame, replayed: DataFrame) -> DataFrame:
-    """(identifier_type, identifier, component, is_ambiguous), key the identifier; `component` null: it stands alone."""
-    nodes = replayed.where("type_b is null").select(
-        F.col("type_a").alias("identifier_type"),
-        F.col("value_a").alias("identifier"),
-        F.col("part").alias("component"),
-        F.coalesce(F.col("reason") == "ambiguous", F.lit(False)).alias("is_ambiguous"),
-    )
-    kept = components.join(nodes.select(*_KEY), _KEY, "left_anti")
-    lawful = kept.select(*_KEY, F.col("component").cast("string"), F.lit(False).alias("is_ambiguous"))
-    return lawful.unionByName(nodes)
-
-
-def refused_links(replayed: DataFrame) -> DataFrame:
-    """(type_a, value_a, type_b, value_b, reason), key the pair."""
-    return replayed.where("type_b is not null").select(*_LINK, "reason")
-
-
-def _unlawful(placed: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules) -> DataFrame:
-    """Components that break a rule; key component."""
     broken: list[Column] = []
     for kind in rules.types:
         is_kind = F.col("identifier_type") == kind.type
@@ -73,18 +50,63 @@ def _unlawful(placed: DataFrame, apart: DataFrame, as_of: date, rules: IdentityR
     if rules.max_customer_size:
         broken.append(F.count("*") > rules.max_customer_size)
     too_many = reduce(lambda left, right: left | right, broken, F.lit(False))
-    by_rule = placed.groupBy("component").agg(too_many.alias("is_broken")).where("is_broken").select("component")
+    linked = placed.where("component is not null")
+    by_rule = linked.groupBy("component").agg(too_many.alias("is_broken")).where("is_broken").select("component")
+    few = F.broadcast(apart)
     ends = [
-        placed.select(
+        linked.select(
             F.col("identifier_type").alias(f"type_{end}"),
             F.col("identifier").alias(f"value_{end}"),
             F.col("component").alias(f"component_{end}"),
-        )
+        ).join(few.select(f"type_{end}", f"value_{end}"), [f"type_{end}", f"value_{end}"], "left_semi")
         for end in "ab"
     ]
     together = apart.join(ends[0], ["type_a", "value_a"]).join(ends[1], ["type_b", "value_b"])
     by_decision = together.where("component_a = component_b").select(F.col("component_a").alias("component"))
     return by_rule.union(by_decision).distinct()
+
+
+def replay_unlawful(
+    placed: DataFrame, unlawful: DataFrame, links: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules
+) -> DataFrame:
+    """Every component that breaks a rule, rebuilt alone, tier by tier.
+
+    Args:
+        placed, unlawful, apart, as_of: as in `unlawful_components`.
+        links: silver.identity_links.
+
+    Returns:
+        Rows of two kinds, for `lawful_components` and `refused_links`: a refused link with its `reason`, and an
+        identifier (`type_b` null) with its `part`, null where it keeps no link.
+    """
+    return _replayed(placed.join(F.broadcast(unlawful), "component"), links, apart, as_of, rules)
+
+
+def lawful_components(placed: DataFrame, replayed: DataFrame) -> DataFrame:
+    """`place` with the parts of rebuilt components as their components, null where an identifier stands alone now.
+
+    Added: `is_ambiguous`.
+
+    Args:
+        replayed: `replay_unlawful`; few, so broadcast.
+    """
+    nodes = replayed.where("type_b is null").select(
+        F.col("type_a").alias("identifier_type"),
+        F.col("value_a").alias("identifier"),
+        F.struct("part", F.coalesce(F.col("reason") == "ambiguous", F.lit(False)).alias("is_ambiguous")).alias("_new"),
+    )
+    joined = placed.join(F.broadcast(nodes), _KEY, "left")
+    lawful = F.col("component").cast("string")
+    return joined.select(
+        *[name for name in placed.columns if name != "component"],
+        F.when(F.col("_new").isNotNull(), F.col("_new.part")).otherwise(lawful).alias("component"),
+        F.coalesce(F.col("_new.is_ambiguous"), F.lit(False)).alias("is_ambiguous"),
+    )
+
+
+def refused_links(replayed: DataFrame) -> DataFrame:
+    """(type_a, value_a, type_b, value_b, reason), key the pair."""
+    return replayed.where("type_b is not null").select(*_LINK, "reason")
 
 
 def _counts(period_days: int | None, as_of: date) -> Column:
@@ -112,7 +134,7 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
     )
     of_node = placed.select("component", *[F.col(k).alias(n) for k, n in zip(_KEY, ("type_a", "value_a"), strict=True)])
     role = F.when(F.array_contains("sources", MUST_LINK), F.lit(MUST_LINK)).otherwise(F.lit("link"))
-    edges = links.join(of_node, ["type_a", "value_a"]).select(
+    edges = links.join(F.broadcast(of_node), ["type_a", "value_a"]).select(
         "component", *_LINK, role.alias("role"), "last_seen_at", "event_count", "probability"
     )
     cannot = apart.join(of_node, ["type_a", "value_a"]).select(
