@@ -22,7 +22,8 @@ def run(ctx: JobContext) -> None:
             partials = ctx.tables.replace(silver.ACTIVITY, _partials(ctx, ctx.events()), basis(ctx))
         ctx.facts["partials"] = partials.rows
     else:
-        _restate(ctx, concerned)
+        with ctx.restating():
+            _restate(ctx, concerned)
 
 
 def _restate(ctx: JobContext, concerned: DataFrame) -> None:

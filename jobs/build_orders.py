@@ -18,7 +18,8 @@ def run(ctx: JobContext) -> None:
     if concerned is None:
         _rebuild(ctx)
     else:
-        _restate(ctx, concerned)
+        with ctx.restating():
+            _restate(ctx, concerned)
 
 
 def _rebuild(ctx: JobContext) -> None:

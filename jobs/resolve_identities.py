@@ -53,8 +53,14 @@ _FEW = 1_000_000
 
 def run(ctx: JobContext) -> None:
     """Find who is who among all events that are known on the run date."""
+    combinations = known_combinations(ctx)
+    with ctx.interpreted(combinations.count()):
+        _resolve(ctx, combinations)
+
+
+def _resolve(ctx: JobContext, combinations: DataFrame) -> None:
     rules, tables = ctx.settings.identity, ctx.tables
-    seen_together = _judged(ctx)
+    seen_together = _judged(ctx, combinations)
     bad = bad_values(seen_together, rules.linking).coalesce(1)
     tables.replace(silver.IDENTITY_BAD_VALUES, bad)
     links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, _evidence(ctx, seen_together)))
@@ -73,9 +79,9 @@ def run(ctx: JobContext) -> None:
     _write_quality(ctx, measured.unionByName(as_metrics(rate)))
 
 
-def _judged(ctx: JobContext) -> DataFrame:
+def _judged(ctx: JobContext, combinations: DataFrame) -> DataFrame:
     """The combinations of identifiers on all events with their leads; over-held values link and lead nothing."""
-    rules, combinations = ctx.settings.identity, known_combinations(ctx)
+    rules = ctx.settings.identity
     held = over_held(combinations, rules)
     held = None if held is None else ctx.settled(held, 0)
     if held is None or held.isEmpty():

@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -29,6 +29,7 @@ from transforms.identity.links import MAX_HOLDERS, without_linking_power
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 _INTERPRETED_ROWS = 150_000
+_RESTATED = 5
 _KEPT_ROWS = 1_000_000
 _SETTLED_ROWS = 1_000_000
 
@@ -141,6 +142,13 @@ class JobContext:
         finally:
             for key, value in before.items():
                 self.spark.conf.set(key, value)
+
+    def restating(self) -> AbstractContextManager[None]:
+        """Plans that look for few rows among all events: nearly all of these are only filtered.
+
+        Of 540,000 events, interpreted restatements took four fifths of the compiled ones (2 cores).
+        """
+        return self.interpreted(self.event_count // _RESTATED)
 
     def settled(self, frame: DataFrame, rows: int) -> DataFrame:
         """The frame, worked out once for several uses in this step; of few rows its plan is forgotten too.
