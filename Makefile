@@ -19,8 +19,8 @@ test: setup ## Run all tests
 soak: setup ## Run the long tests: random loads, jobs one by one, Complete Journey (its data in ../shared/data)
 	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)
 
-bench-identity: setup ## Time connected components beside their peers (SIZES="1e6 1e7")
-	@$(VENV)/bin/python scripts/bench/identity.py --links $(or $(SIZES),1e6)
+bench-identity: setup ## Time identity resolution beside its peers (SIZES="1e6 1e7" links, EVENTS="5e6" nights)
+	@$(VENV)/bin/python scripts/bench/identity.py --links $(or $(SIZES),1e6) --events $(or $(EVENTS),1e6)
 
 check: setup ## Lint and type-check
 	@$(VENV)/bin/ruff check jobs transforms tests scripts

@@ -3,6 +3,8 @@ identity_changes, identity_history, gold.identity_quality."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -11,12 +13,15 @@ from pyspark.sql import functions as F
 from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
+from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
 from jobs.runtime.match import with_matches
-from transforms.contracts import gold, silver
+from jobs.runtime.tables import Basis
+from jobs.runtime.touched import Part, touched_part
+from transforms.contracts import Table, gold, silver
 from transforms.events import with_lead
-from transforms.identity.anchors import name_customers, with_owner
+from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
     changed_owners,
     extend_history,
@@ -45,6 +50,7 @@ from transforms.identity.links import (
     with_decisions,
     without_linking_power,
 )
+from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
 
 _ALARM = 0.02
@@ -52,46 +58,86 @@ _FEW = 1_000_000
 
 
 def run(ctx: JobContext) -> None:
-    """Find who is who among all events that are known on the run date."""
+    """Find who is who among all events that are known on the run date, looking again where something came."""
     combinations = known_combinations(ctx)
     with ctx.interpreted(combinations.count()):
-        _resolve(ctx, combinations)
+        part = touched_part(ctx, combinations)
+        held = _held(ctx, combinations) if part is None else part.held
+        judged = _judged(combinations, held, ctx)
+        bad = bad_values(judged, ctx.settings.identity.linking).coalesce(1)
+        ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad)
+        inside = judged if part is None else ctx.settled(_judged(part.combinations, held, ctx), 0)
+        sources, channels = _said(combinations)
+        resolved = _resolve(ctx, inside, sources, part)
+        before = _mapping_before(ctx) if part is None else part.before
+        with ctx.interpreted(None if part is None else 0):
+            _write_changes(ctx, resolved, before)
+        _write_history(ctx)
+        everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
+        _write_quality(ctx, _measured(ctx, judged, channels).unionByName(_change_rate(ctx, everybody)))
 
 
-def _resolve(ctx: JobContext, combinations: DataFrame) -> None:
-    rules, tables = ctx.settings.identity, ctx.tables
-    seen_together = _judged(ctx, combinations)
-    bad = bad_values(seen_together, rules.linking).coalesce(1)
-    tables.replace(silver.IDENTITY_BAD_VALUES, bad)
-    links_written = tables.replace(silver.IDENTITY_LINKS, with_matches(ctx, _evidence(ctx, seen_together)))
+@dataclass(frozen=True)
+class _Resolved:
+    """What the night worked out: of the part that it looked at, or of all, in the columns of the tables."""
+
+    links: DataFrame
+    identities: DataFrame
+    refusals: DataFrame
+
+
+def _said(combinations: DataFrame) -> tuple[list[str], list[str]]:
+    """The sources and the channels of all events."""
+    rows = combinations.select("source", "channel").distinct().collect()
+    return sorted({row.source for row in rows}), sorted({row.channel for row in rows})
+
+
+def _resolve(ctx: JobContext, seen_together: DataFrame, sources: Sequence[str], part: Part | None) -> _Resolved:
+    """Links, components, what the rules refuse, and owners."""
+    rules = ctx.settings.identity
+    evidence = with_decisions(link_identifiers(seen_together, rules.linking, sources), must_links(ctx))
+    evidence = with_matches(ctx, evidence)
+    links, link_count = _put(ctx, silver.IDENTITY_LINKS, evidence, part, ENDS[0])
     seen = identifiers_seen(seen_together, rules.linking)
-    links = tables.read(silver.IDENTITY_LINKS)
-    placed = ctx.settled(place(seen, find_components(ctx, links, links_written.rows)), ctx.event_count)
+    seen = seen if part is None else part.of(seen, KEY)
+    placed = ctx.settled(place(seen, find_components(ctx, links, link_count)), ctx.event_count)
     replayed = _replayed(ctx, placed, links)
     named = name_customers(lawful_components(placed, replayed), rules)
-    side_by_side(
-        lambda: tables.replace(silver.IDENTITIES, named),
-        lambda: _write_refusals(ctx, seen_together, refused_links(replayed)),
+    refused = _refusals(ctx, seen_together, links, refused_links(replayed))
+    (identities, _), (refusals, refusal_count) = side_by_side(
+        lambda: _put(ctx, silver.IDENTITIES, named, part, KEY, basis(ctx)),
+        lambda: _put(ctx, silver.IDENTITY_REFUSALS, refused, part, ENDS[0]),
     )
-    rate, measured = side_by_side(
-        lambda: _write_changes(ctx), lambda: _measured(ctx, seen_together, tables.read(silver.IDENTITIES))
-    )
-    _write_quality(ctx, measured.unionByName(as_metrics(rate)))
+    ctx.facts["refused links"] = refusal_count
+    return _Resolved(links, identities, refusals)
 
 
-def _judged(ctx: JobContext, combinations: DataFrame) -> DataFrame:
-    """The combinations of identifiers on all events with their leads; over-held values link and lead nothing."""
+def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
+    """Over-held values, if any."""
+    found = over_held(combinations, ctx.settings.identity)
+    held = None if found is None else ctx.settled(found, 0)
+    return None if held is None or held.isEmpty() else held
+
+
+def _judged(combinations: DataFrame, held: DataFrame | None, ctx: JobContext) -> DataFrame:
+    """Combinations of identifiers with their leads; over-held values link and lead nothing."""
     rules = ctx.settings.identity
-    held = over_held(combinations, rules)
-    held = None if held is None else ctx.settled(held, 0)
-    if held is None or held.isEmpty():
-        return with_lead(combinations, rules.linking)
-    return without_linking_power(combinations, held, rules)
+    return with_lead(combinations, rules.linking) if held is None else without_linking_power(combinations, held, rules)
 
 
-def _evidence(ctx: JobContext, seen_together: DataFrame) -> DataFrame:
-    sources = [row.source for row in seen_together.select("source").distinct().collect()]
-    return with_decisions(link_identifiers(seen_together, ctx.settings.identity.linking, sources), must_links(ctx))
+def _put(
+    ctx: JobContext, table: Table, rows: DataFrame, part: Part | None, end: Sequence[str], basis: Basis | None = None
+) -> tuple[DataFrame, int]:
+    """Write rows as the whole table, or as its rows of the part; given back with their number in the table."""
+    if part is None:
+        written = ctx.tables.replace(table, rows, basis)
+        return ctx.tables.read(table), written.rows
+    mine = ctx.settled(part.of(rows.select(*table.column_names), end), 0)
+    together = part.beside(ctx.tables.read(table), end).unionByName(mine)
+    if table is silver.IDENTITIES:
+        others = together.join(F.broadcast(part.repeated.select(*KEY)), KEY, "left_anti")
+        together = others.unionByName(part.repeated)
+    return mine, ctx.tables.replace(table, together, basis).rows
 
 
 def _replayed(ctx: JobContext, placed: DataFrame, links: DataFrame) -> DataFrame:
@@ -101,43 +147,51 @@ def _replayed(ctx: JobContext, placed: DataFrame, links: DataFrame) -> DataFrame
     return ctx.settled(replay_unlawful(placed, unlawful, links, pairs, ctx.run_date, rules), 0)
 
 
-def _write_refusals(ctx: JobContext, seen_together: DataFrame, refused: DataFrame) -> None:
+def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refused: DataFrame) -> DataFrame:
     """Pairs of which nothing follows: a value is blocked or over-held, or a rule of the audit refused the link."""
     is_static = F.when(F.col("rule") == MAX_HOLDERS, F.lit("over_limit")).otherwise(F.lit("blocked_value"))
     blocked = blocked_pairs(seen_together, ctx.settings.identity.linking).withColumn("reason", is_static)
-    links = ctx.tables.read(silver.IDENTITY_LINKS).withColumn("rule", F.lit(None).cast("string"))
-    audited = links.join(F.broadcast(refused), list(silver.IDENTITY_REFUSALS.key))
+    ruled = links.withColumn("rule", F.lit(None).cast("string"))
+    audited = ruled.join(F.broadcast(refused), PAIR)
     columns = silver.IDENTITY_REFUSALS.column_names
-    rows = blocked.select(*columns).unionByName(audited.select(*columns))
-    ctx.facts["refused links"] = ctx.tables.replace(silver.IDENTITY_REFUSALS, rows).rows
+    return blocked.select(*columns).unionByName(audited.select(*columns))
 
 
-def _write_changes(ctx: JobContext) -> DataFrame:
-    """Today's changes and the history, and the share of ids that changed.
+def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> None:
+    """Who has another owner than before, and why; a past date is rebuilt beside the lake, whose log has it already."""
+    if ctx.tables.is_past:
+        return
+    changed = ctx.settled(changed_owners(before, now.identities), ctx.event_count)
+    is_few = changed.count() <= _FEW
+    told = ctx.settled(told_changes(changed, before, now.identities, is_few), ctx.event_count)
+    changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few)
+    changes = changes.coalesce(1) if is_few else changes
+    ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
 
-    A past date is rebuilt beside the lake: the lake's log has that date's changes already.
-    """
-    tables, lake = ctx.tables, ctx.tables.of_lake()
-    log, history = lake.read_or_empty(silver.IDENTITY_CHANGES), lake.read_or_empty(silver.IDENTITY_HISTORY)
-    is_in_step = _is_in_step(ctx, log)
-    before = mapping_on(history, ctx.run_date) if is_in_step else mapping_before(log, ctx.run_date)
-    before = ctx.settled(before, ctx.event_count)
-    if not tables.is_past:
-        identities = tables.read(silver.IDENTITIES)
-        changed = ctx.settled(changed_owners(before, identities), ctx.event_count)
-        links, refusals = tables.read(silver.IDENTITY_LINKS), tables.read(silver.IDENTITY_REFUSALS)
-        is_few = changed.count() <= _FEW
-        told = ctx.settled(told_changes(changed, before, identities, is_few), ctx.event_count)
-        changes = identity_changes(told, before, identities, links, refusals, ctx.run_date, is_few)
-        changes = changes.coalesce(1) if is_few else changes
-        tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
-        log = tables.read(silver.IDENTITY_CHANGES)
-        new = log.where(F.col("run_date") == F.lit(ctx.run_date))
-        extended = extend_history(history, new, ctx.run_date) if is_in_step else identity_history(log)
-        tables.replace(silver.IDENTITY_HISTORY, extended)
+
+def _write_history(ctx: JobContext) -> None:
+    """The log as days: extended by today's changes where it holds all before them."""
+    if ctx.tables.is_past:
+        return
+    log, history = ctx.tables.read(silver.IDENTITY_CHANGES), ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)
+    new = log.where(F.col("run_date") == F.lit(ctx.run_date))
+    extended = extend_history(history, new, ctx.run_date) if _is_in_step(ctx, log) else identity_history(log)
+    ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
+
+
+def _change_rate(ctx: JobContext, before: DataFrame) -> DataFrame:
+    """The share of ids that changed since the run before, as (metric, value)."""
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
-    written = lake.read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
-    return id_change_rate(written, before, anchors)
+    changes = ctx.tables.of_lake().read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
+    return as_metrics(id_change_rate(changes, before.where("customer_id is not null"), anchors))
+
+
+def _mapping_before(ctx: JobContext) -> DataFrame:
+    """(identifier_type, identifier, customer_id) as the run before left it."""
+    lake = ctx.tables.of_lake()
+    log, history = lake.read_or_empty(silver.IDENTITY_CHANGES), lake.read_or_empty(silver.IDENTITY_HISTORY)
+    known = mapping_on(history, ctx.run_date) if _is_in_step(ctx, log) else mapping_before(log, ctx.run_date)
+    return ctx.settled(known, ctx.event_count)
 
 
 def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
@@ -149,9 +203,10 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
     return log.where(later & (F.col("run_date") < F.lit(ctx.run_date))).isEmpty()
 
 
-def _measured(ctx: JobContext, seen_together: DataFrame, identities: DataFrame) -> DataFrame:
+def _measured(ctx: JobContext, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
     """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
-    measured = [component_sizes(identities), match_rates(with_owner(seen_together, identities))]
+    identities = ctx.tables.read(silver.IDENTITIES)
+    measured = [component_sizes(identities), match_rates(seen_together, identities, channels)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
         measured.append(against_truth(identities, truth, ctx.tables.read(silver.IDENTITY_LINKS)))

@@ -4,32 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 
 from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
-from transforms.identity.components import connected_components
-from transforms.identity.stars import edges_of, fingerprint, labelled, large_star, small_star
+from transforms.identity.components import components_of_numbers, connected_components
+from transforms.identity.contraction import contracted, first_parents, handed_down, numbered_edges, parents
+from transforms.identity.nodes import NODE
+
+Keep = Callable[[DataFrame], DataFrame]
 
 
 def find_components(ctx: JobContext, links: DataFrame, link_count: int) -> DataFrame:
-    """(identifier_type, identifier, component), the same partition of identifiers by either engine.
+    """(node_high, node_low, component), the same partition of identifiers by either engine.
 
-    Below `identity.one_task_links` one streaming task is several times cheaper than any distributed scheme.
+    Below `identity.one_task_links` one task is several times cheaper than any distributed scheme.
     """
-    if link_count <= ctx.settings.identity.one_task_links:
+    fits = ctx.settings.identity.one_task_links
+    if link_count <= fits:
         return connected_components(links)
-    return components_in_rounds(links, ctx.progress.note)
+    return components_in_rounds(links, fits, ctx.put_aside, ctx.progress.note)
 
 
-def components_in_rounds(links: DataFrame, note: Callable[[str], None]) -> DataFrame:
-    """Alternating stars until a round changes nothing; each step is kept without its plan, so that plans do not grow.
+def components_in_rounds(links: DataFrame, fits: int, keep: Keep, note: Callable[[str], None]) -> DataFrame:
+    """Contract until at most `fits` edges are left, find their components in one task, and hand them down again.
 
-    `note` is told of every round.
+    Args:
+        keep: writes a frame to files and reads it back, so that neither plans nor Spark's estimates of sizes, which
+            are squared by every join, grow from round to round.
+        note: is told of every round.
     """
-    edges, before, number = edges_of(links).localCheckpoint(), None, 0
-    while (found := tuple(fingerprint(edges).collect()[0])) != before:
-        started, before, number = time.monotonic(), found, number + 1
-        edges = small_star(large_star(edges).localCheckpoint()).localCheckpoint()
-        note(f"components: round {number}, {found[0]:,} edges, {time.monotonic() - started:.1f} s")
-    return labelled(edges)
+    edges, first = _numbered(links, keep)
+    levels = [first]
+    for number in count(1):
+        started = time.monotonic()
+        edges = keep(contracted(edges, levels[-1].select("node", "parent")))
+        left = edges.count()
+        note(f"components: round {number}, {left:,} edges left, {time.monotonic() - started:.1f} s")
+        if left <= fits:
+            break
+        levels.append(keep(parents(edges)))
+    components = components_of_numbers(edges)
+    for level in reversed(levels):
+        components = handed_down(level, components)
+    return components.select(*NODE, "component")
+
+
+def _numbered(links: DataFrame, keep: Keep) -> tuple[DataFrame, DataFrame]:
+    """(edges (u, v) of numbered nodes, `first_parents` of them) under the first salt that gives each its own number."""
+    for salt in count():
+        first = keep(first_parents(links, salt))
+        if first.where("is_shared").isEmpty():
+            return numbered_edges(links, salt), first.drop("is_shared")
+    raise AssertionError

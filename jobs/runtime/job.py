@@ -61,6 +61,7 @@ class JobContext:
     _kept_events: DataFrame | None = None
     _event_count: int | None = None
     _persisted: list[DataFrame] = field(default_factory=list)
+    _aside: bool = False
 
     @property
     def settings_digest(self) -> str:
@@ -161,8 +162,18 @@ class JobContext:
         self._persisted.append(frame.persist())
         return self._persisted[-1]
 
+    def put_aside(self, frame: DataFrame) -> DataFrame:
+        """The frame, written to files for this step and read back: for what is larger than memory."""
+        path = f"{self.tables.lake}/_scratch/step/{uuid.uuid4().hex}"
+        frame.write.parquet(path)
+        self._aside = True
+        return self.spark.read.parquet(path)
+
     def forget(self) -> None:
-        """Free what was settled; the run log calls it after each step."""
+        """Free what was settled or put aside; the run log calls it after each step."""
+        if self._aside:
+            self.tables.files.remove(f"{self.tables.lake}/_scratch/step")
+            self._aside = False
         while self._persisted:
             self._persisted.pop().unpersist()
 

@@ -1,22 +1,28 @@
 """Connected components side by side on generated links, in one run: `make bench-identity`.
 
-Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines),
-`bare_union_find` and `scipy` (the same links in plain Python, without Spark), `splink` and `splink_duckdb` (Splink's
-connected components on Spark and on DuckDB; they end with as many labels written). `--cases` chooses; ratios need
-`floor`. GraphFrames is not among them: no jar of it for Spark 4 is to be had. Writes build/bench/identity.json.
+Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines;
+the latter contracts until a quarter of the links is left), `bare_union_find` (numba) and `scipy` (both on the links'
+numbers in memory, without Spark), `splink` and `splink_duckdb` (Splink's connected components on Spark and on DuckDB;
+they end with as many labels written). `--cases` chooses; ratios need `floor`. GraphFrames is not among them: no jar of
+it for Spark 4 is to be had. `--events` runs whole resolve-identities nights (`first`, `nightly`, `full`) too. Writes
+build/bench/identity.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numba
 import numpy as np
+import pandas as pd
+from identity_nights import nights
+from memory import PeakMemory
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.sparse import coo_matrix
@@ -35,14 +41,17 @@ PEERS = ("bare_union_find", "scipy", "splink", "splink_duckdb")
 def main() -> None:
     """Run every case at every size, and print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--links", type=lambda text: int(float(text)), nargs="+", default=[1_000_000])
+    parser.add_argument("--links", type=lambda text: int(float(text)), nargs="*", default=[1_000_000])
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--cases", nargs="+", metavar="CASE", help="only these (default: all)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--events", type=lambda text: int(float(text)), nargs="+", default=[], help="sizes of nights")
     arguments = parser.parse_args()
-    spark = build_session(load_settings())
-    results = [row for size in arguments.links for row in _measured(spark, size, arguments)]
     arguments.out.mkdir(parents=True, exist_ok=True)
+    spark = build_session(load_settings())
+    _union_find(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))  # compile
+    results = [row for size in arguments.links for row in _measured(spark, size, arguments)]
+    results += [row for size in arguments.events for row in nights(size, arguments.out)]
     (arguments.out / "identity.json").write_text(json.dumps(results, indent=2))
 
 
@@ -52,10 +61,16 @@ def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> 
     links = spark.read.parquet(path)
     pairs = links.select("value_a", "value_b").toArrow()
     one, other = (pairs.column(n).cast("int64").to_numpy() for n in ("value_a", "value_b"))
+
+    def keep(frame: DataFrame) -> DataFrame:
+        kept = f"{path}_rounds/{uuid.uuid4().hex}"
+        frame.write.parquet(kept)
+        return spark.read.parquet(kept)
+
     cases: dict[str, Case] = {
         "floor": lambda: _written(_floor(links), path),
         "one_task": lambda: _written(connected_components(links), path),
-        "distributed": lambda: _written(components_in_rounds(links, print), path),
+        "distributed": lambda: _written(components_in_rounds(links, size // 4, keep, print), path),
         "bare_union_find": lambda: _union_find(one, other),
         "scipy": lambda: _scipy(one, other),
         "splink": lambda: _written(_splink(links), path),
@@ -70,7 +85,8 @@ def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> 
         row["ratio_to_floor"] = round(row["seconds"] / warm["floor"], 3) if "floor" in warm else None
         peers = [warm[name] for name in PEERS if name in warm]
         row["ratio_to_best_peer"] = round(row["seconds"] / min(peers), 3) if peers else None
-        print("{case:16} {size:>12,} links {seconds:8.2f} s  × floor {ratio_to_floor}".format(**row), flush=True)
+        told = "{case:16} {size:>12,} links {seconds:8.2f} s  × floor {ratio_to_floor}  {peak_mb:,} MB ({worker_mb:,})"
+        print(told.format(**row), flush=True)
     return rows
 
 
@@ -98,19 +114,27 @@ def _written(frame: DataFrame, path: str) -> int:
 
 
 def _union_find(one: np.ndarray, other: np.ndarray) -> int:
-    root: dict[int, int] = {}
-    for a, b in zip(one.tolist(), other.tolist(), strict=True):
-        ends = []
-        for node in (a, b + 10**15):
-            while root.setdefault(node, node) != node:
-                root[node] = node = root[root[node]]
-            ends.append(node)
-        root[max(ends)] = min(ends)
-    return len(root)
+    codes = pd.factorize(np.concatenate([one, other + 10**15]))[0]
+    return int((_labels(codes[: len(one)], codes[len(one) :], int(codes.max()) + 1) >= 0).sum())
+
+
+@numba.njit
+def _labels(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+    root = np.arange(count)
+    for edge in range(len(one)):
+        a, b = one[edge], other[edge]
+        while root[a] != a:
+            root[a] = a = root[root[a]]
+        while root[b] != b:
+            root[b] = b = root[root[b]]
+        root[max(a, b)] = min(a, b)
+    for node in range(count):
+        root[node] = root[root[node]]
+    return root
 
 
 def _scipy(one: np.ndarray, other: np.ndarray) -> int:
-    codes = np.unique(np.concatenate([one, other + 10**15]), return_inverse=True)[1]
+    codes = pd.factorize(np.concatenate([one, other + 10**15]))[0]
     count, edges = int(codes.max()) + 1, len(one)
     graph = coo_matrix((np.ones(edges, dtype=np.int8), (codes[:edges], codes[edges:])), shape=(count, count))
     return len(scipy_components(graph, directed=False)[1])
@@ -147,8 +171,8 @@ def _splink_duckdb(path: str) -> int:
 
 def _timed(name: str, case: Case, size: int, repeat: int) -> dict:
     started, cpu = time.monotonic(), time.process_time()
-    rows = case()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    with PeakMemory() as peak:
+        rows = case()
     return {
         "bench": "identity",
         "case": name,
@@ -156,7 +180,8 @@ def _timed(name: str, case: Case, size: int, repeat: int) -> dict:
         "repeat": repeat,
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
-        "peak_mb": peak,
+        "peak_mb": peak.mb,
+        "worker_mb": peak.workers_mb,  # of the largest Python worker: what one task takes
         "rows": rows,
     }
 

@@ -14,6 +14,7 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 
+from memory import PeakMemory
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -65,7 +66,8 @@ def _context(lake: Path, day: date) -> JobContext:
 
 def _timed(name: str, size: int, ctx: JobContext) -> dict:
     started, cpu = time.monotonic(), time.process_time()
-    resolve_identities.run(ctx)
+    with PeakMemory() as peak:
+        resolve_identities.run(ctx)
     ctx.forget()
     return {
         "bench": "identity",
@@ -74,17 +76,9 @@ def _timed(name: str, size: int, ctx: JobContext) -> dict:
         "repeat": 0,
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
-        "peak_mb": peak_mb(ctx.spark),
+        "peak_mb": peak.mb,
         "rows": ctx.facts["identifiers"],
     }
-
-
-def peak_mb(spark: SparkSession) -> int:
-    """Most memory that Spark's process has held so far."""
-    assert spark._jvm is not None
-    process = spark._jvm.java.lang.ProcessHandle.current().pid()
-    told = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in told if line.startswith("VmHWM"))) // 1024
 
 
 def _events(spark: SparkSession, size: int) -> DataFrame:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,9 @@ from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, place, replay_unlawful, unlawful_components
 from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
+from transforms.identity.nodes import with_component
 from transforms.identity.quality import against_truth, component_sizes
+from transforms.identity.union_find import UnionFind
 
 RULES = IdentityRules(
     types=(
@@ -142,6 +145,18 @@ def linked(spark: SparkSession, pairs: Iterable[tuple[Node, Node]]) -> DataFrame
     return frame(spark, silver.IDENTITY_LINKS, rows)
 
 
+def found_groups(
+    spark: SparkSession, edges: list[tuple[Node, Node]], engine: Callable[[DataFrame], DataFrame]
+) -> set[frozenset[Node]]:
+    """The components that an engine finds, as sets of identifiers."""
+    nodes = sorted({node for edge in edges for node in edge})
+    identifiers = spark.createDataFrame(nodes, "identifier_type string, identifier string")
+    found: dict[object, set[Node]] = {}
+    for row in with_component(identifiers, engine(linked(spark, edges))).collect():
+        found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
+    return {frozenset(group) for group in found.values()}
+
+
 NODES = st.tuples(st.sampled_from(["member", "phone", "device"]), st.integers(0, 6).map(str))
 GRAPHS = st.lists(st.lists(st.tuples(NODES, NODES), min_size=1, max_size=10), min_size=25, max_size=25)
 
@@ -155,10 +170,26 @@ def test_components_equal_union_find(spark: SparkSession, graphs: list[list[tupl
         for n, graph in enumerate(graphs)
         for (a_type, a), (b_type, b) in graph
     ]
-    found: dict[int, set[Node]] = {}
-    for row in connected_components(linked(spark, edges)).collect():
-        found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
-    assert {frozenset(group) for group in found.values()} == groups(edges)
+    assert found_groups(spark, edges, connected_components) == groups(edges)
+
+
+def test_nodes_that_share_half_their_bits_stay_apart() -> None:
+    """Pairs of nodes, each pair twice with the same first halves, in batches so many that every table grows."""
+    graph, count = UnionFind(), 200_000
+    spread = np.arange(2 * count) * np.int64(-7046029254386353131)  # as hashes are
+    one, other, low = spread[:count], spread[count:], np.zeros(count, dtype=np.int64)
+    for start in range(0, count, 50_000):
+        part = slice(start, start + 50_000)
+        for half in (low, low + 1):
+            graph.add(one[part], half[part], other[part], half[part])
+    firsts, seconds, roots = graph.labels()
+    groups: dict[int, set[tuple[int, int]]] = {}
+    for root, first, second in zip(roots.tolist(), firsts.tolist(), seconds.tolist(), strict=True):
+        groups.setdefault(root, set()).add((first, second))
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    assert {frozenset(group) for group in groups.values()} == {
+        frozenset({(a, half), (b, half)}) for a, b in pairs for half in (0, 1)
+    }
 
 
 def test_a_long_chain_is_one_component(spark: SparkSession) -> None:
@@ -320,28 +351,35 @@ def test_sizes_of_components(spark: SparkSession) -> None:
 # -- in rounds -------------------------------------------------------------------------------------------------------
 
 
+def in_rounds(spark: SparkSession, links: DataFrame, fits: int) -> DataFrame:
+    """Each step is kept by value; a chain halves in every round, so that 25 rounds are beyond any."""
+    told: list[str] = []
+    found = components_in_rounds(links, fits, lambda frame: spark.createDataFrame(frame.toArrow()), told.append)
+    assert len(told) < 25
+    return found
+
+
 @given(GRAPHS)
 @settings(max_examples=1, phases=[Phase.generate])  # a dozen jobs each
-def test_rounds_of_stars_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
+def test_rounds_equal_union_find(spark: SparkSession, graphs: list[list[tuple[Node, Node]]]) -> None:
     edges = [
         ((a_type, f"g{n}:{a}"), (b_type, f"g{n}:{b}"))
         for n, graph in enumerate(graphs)
         for (a_type, a), (b_type, b) in graph
         if (a_type, a) != (b_type, b)
     ]
-    found: dict[str, set[Node]] = {}
-    for row in components_in_rounds(linked(spark, edges), print).collect():
-        found.setdefault(row.component, set()).add((row.identifier_type, row.identifier))
-    assert {frozenset(group) for group in found.values()} == groups(edges)
+    assert found_groups(spark, edges, lambda links: in_rounds(spark, links, 0)) == groups(edges)
 
 
-def test_rounds_end_on_a_chain_and_a_hub(spark: SparkSession) -> None:
-    """A thousand hops, and a hub with a third of the links; the two meet in one node."""
-    chain = [(("device", f"{n:05d}"), ("device", f"{n + 1:05d}")) for n in range(1_000)]
-    hub = [(("member", f"{n:05d}"), ("device", "00500")) for n in range(500)]
+@pytest.mark.parametrize("fits", [0, 1_000])
+def test_rounds_end_on_a_chain_and_a_hub(spark: SparkSession, fits: int) -> None:
+    """Ten thousand hops, and a hub with a third of the links; the two meet in one node."""
+    chain = [(("device", f"{n:05d}"), ("device", f"{n + 1:05d}")) for n in range(10_000)]
+    hub = [(("member", f"{n:05d}"), ("device", "00500")) for n in range(5_000)]
     apart = [(("phone", "x"), ("phone", "y"))]
-    found = {row.component for row in components_in_rounds(linked(spark, [*chain, *hub, *apart]), print).collect()}
-    assert found == {"device:00000", "phone:x"}
+    links = linked(spark, [*chain, *hub, *apart])
+    sizes = in_rounds(spark, links, fits).groupBy("component").count().collect()
+    assert sorted(row["count"] for row in sizes) == [2, 15_001]
 
 
 SNAP = Path(__file__).parents[3] / "shared/data/graphs"

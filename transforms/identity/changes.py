@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import silver
 from transforms.identity.lawful import MUST_LINK
+from transforms.identity.nodes import KEY
 
-_KEY = ["identifier_type", "identifier"]
 _OTHER = ["other_type", "other_value"]
 Hint = Callable[[DataFrame], DataFrame]
 
@@ -24,7 +24,7 @@ def changed_owners(before: DataFrame, identities: DataFrame) -> DataFrame:
         identities: silver.identities of this run.
     """
     was = before.withColumnRenamed("customer_id", "previous_customer_id")
-    return was.join(_owned(identities), _KEY, "full").where("not (previous_customer_id <=> customer_id)")
+    return was.join(_owned(identities), KEY, "full").where("not (previous_customer_id <=> customer_id)")
 
 
 def told_changes(changed: DataFrame, before: DataFrame, identities: DataFrame, is_few: bool = False) -> DataFrame:
@@ -51,7 +51,7 @@ def told_changes(changed: DataFrame, before: DataFrame, identities: DataFrame, i
         .when(F.col("_was").isNull(), F.lit("split"))
         .otherwise(F.lit("moved"))
     )
-    return flagged.select(*_KEY, "customer_id", "previous_customer_id", change.alias("change"))
+    return flagged.select(*KEY, "customer_id", "previous_customer_id", change.alias("change"))
 
 
 def identity_changes(
@@ -73,29 +73,29 @@ def identity_changes(
     hint, now = _hint(is_few), _owned(identities)
     came = _bridges(links, told.where(F.col("change").isin("joined", "merged", "moved")), before, now, hint)
     went = _partings(refusals, told.where(F.col("change").isin("split", "moved")), now, hint)
-    retired = told.where("change = 'retired'").select(*_KEY)
-    caused = _with_cause(told, came, went, identities.join(hint(retired), _KEY, "left_semi"), hint)
+    retired = told.where("change = 'retired'").select(*KEY)
+    caused = _with_cause(told, came, went, identities.join(hint(retired), KEY, "left_semi"), hint)
     return caused.withColumn("run_date", F.lit(run_date)).select(*silver.IDENTITY_CHANGES.column_names)
 
 
 def mapping_before(changes: DataFrame, run_date: date) -> DataFrame:
     """(identifier_type, identifier, customer_id) as of the day before a run date, replayed from the log."""
     known = changes.where(F.col("run_date") < F.lit(run_date))
-    last = known.groupBy(*_KEY).agg(F.max_by("customer_id", "run_date").alias("customer_id"))
+    last = known.groupBy(*KEY).agg(F.max_by("customer_id", "run_date").alias("customer_id"))
     return last.where("customer_id is not null")
 
 
 def mapping_on(history: DataFrame, day: date) -> DataFrame:
     """(identifier_type, identifier, customer_id) before a run date, from silver.identity_history up to it."""
     was = (F.col("valid_from") < F.lit(day)) & F.coalesce(F.col("valid_to") >= F.lit(day), F.lit(True))
-    return history.where(was).select(*_KEY, "customer_id")
+    return history.where(was).select(*KEY, "customer_id")
 
 
 def identity_history(changes: DataFrame) -> DataFrame:
     """The log as days on which each identifier had one owner, in the columns of silver.identity_history."""
-    in_order = Window.partitionBy(*_KEY).orderBy("run_date")
+    in_order = Window.partitionBy(*KEY).orderBy("run_date")
     owned = changes.select(
-        *_KEY, "customer_id", F.col("run_date").alias("valid_from"), F.lead("run_date").over(in_order).alias("valid_to")
+        *KEY, "customer_id", F.col("run_date").alias("valid_from"), F.lead("run_date").over(in_order).alias("valid_to")
     )
     return owned.where("customer_id is not null").select(*silver.IDENTITY_HISTORY.column_names)
 
@@ -110,11 +110,11 @@ def extend_history(history: DataFrame, changes: DataFrame, day: date) -> DataFra
     until = F.when(F.col("_is_over"), F.lit(day)).otherwise(
         F.when(F.col("valid_to") < F.lit(day), F.col("valid_to"))  # closed by this very date: found again, or not
     )
-    closing = changes.select(*_KEY, F.lit(True).alias("_is_over"))
+    closing = changes.select(*KEY, F.lit(True).alias("_is_over"))
     was_open = F.coalesce(F.col("valid_to") >= F.lit(day), F.lit(True))
-    closed = earlier.where(was_open).join(closing, _KEY, "left").withColumn("valid_to", until).drop("_is_over")
+    closed = earlier.where(was_open).join(closing, KEY, "left").withColumn("valid_to", until).drop("_is_over")
     new = changes.where("customer_id is not null").select(
-        *_KEY, "customer_id", F.lit(day).alias("valid_from"), F.lit(None).cast("date").alias("valid_to")
+        *KEY, "customer_id", F.lit(day).alias("valid_from"), F.lit(None).cast("date").alias("valid_to")
     )
     rows = earlier.where(~was_open).unionByName(closed).unionByName(new)
     return rows.select(*silver.IDENTITY_HISTORY.column_names)
@@ -140,7 +140,7 @@ def _hint(is_few: bool) -> Hint:
 
 
 def _owned(identities: DataFrame) -> DataFrame:
-    return identities.where("customer_id is not null").select(*_KEY, "customer_id")
+    return identities.where("customer_id is not null").select(*KEY, "customer_id")
 
 
 def _existing(mapping: DataFrame, changed: DataFrame, named: str, flag: str, hint: Hint) -> DataFrame:
@@ -154,14 +154,14 @@ def _with_cause(
     changed: DataFrame, bridges: DataFrame, partings: DataFrame, identities: DataFrame, hint: Hint
 ) -> DataFrame:
     """Each change with the evidence that came (a link) or that ceased to count (a refusal, a block, a withdrawal)."""
-    of_identifier = bridges.groupBy(*_KEY).agg(F.max("evidence").alias("own"))
+    of_identifier = bridges.groupBy(*KEY).agg(F.max("evidence").alias("own"))
     of_customer = bridges.groupBy("previous_customer_id", "customer_id").agg(F.max("evidence").alias("bridge"))
-    rules = identities.select(*_KEY, F.col("status").alias("_status"))
+    rules = identities.select(*KEY, F.col("status").alias("_status"))
     joined = (
-        changed.join(hint(of_identifier), _KEY, "left")
+        changed.join(hint(of_identifier), KEY, "left")
         .join(hint(of_customer), ["previous_customer_id", "customer_id"], "left")
         .join(hint(partings), ["previous_customer_id", "customer_id"], "left")
-        .join(hint(rules), _KEY, "left")
+        .join(hint(rules), KEY, "left")
     )
     is_new = F.col("change") == "joined"
     came = F.when(is_new, F.col("own")).when(F.col("change").isin("merged", "moved"), F.col("bridge"))
@@ -185,7 +185,7 @@ def _bridges(links: DataFrame, changed: DataFrame, before: DataFrame, now: DataF
     """
     edges = links.withColumn("is_must", F.array_contains("sources", MUST_LINK))
     ends = [
-        _seen_from(edges, *order, "first_arrival_date", "is_must").join(hint(changed), _KEY) for order in ("ab", "ba")
+        _seen_from(edges, *order, "first_arrival_date", "is_must").join(hint(changed), KEY) for order in ("ab", "ba")
     ]
     both = ends[0].unionByName(ends[1])
     others = both.select("other_type", "other_value").distinct()
@@ -195,14 +195,14 @@ def _bridges(links: DataFrame, changed: DataFrame, before: DataFrame, now: DataF
         .where("customer_id = other_now and not (previous_customer_id <=> other_before)")
     )
     evidence = F.struct("first_arrival_date", _named("other_type", "other_value").alias("other"), "is_must")
-    return bridging.select(*_KEY, "previous_customer_id", "customer_id", evidence.alias("evidence"))
+    return bridging.select(*KEY, "previous_customer_id", "customer_id", evidence.alias("evidence"))
 
 
 def _partings(refusals: DataFrame, changed: DataFrame, now: DataFrame, hint: Hint) -> DataFrame:
     """Refused links from changed identifiers' customers to others: (previous_customer_id, customer_id, parting)."""
     new = changed.select("customer_id").distinct()
     inside = now.join(hint(new), "customer_id", "left_semi")
-    ends = [_seen_from(refusals, *order, "reason", "last_seen_at").join(hint(inside), _KEY) for order in ("ab", "ba")]
+    ends = [_seen_from(refusals, *order, "reason", "last_seen_at").join(hint(inside), KEY) for order in ("ab", "ba")]
     both = ends[0].unionByName(ends[1])
     others = both.select("other_type", "other_value").distinct()
     owned = both.join(hint(_renamed(now, "previous_customer_id", others, hint)), _OTHER)

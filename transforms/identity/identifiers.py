@@ -90,6 +90,8 @@ class IdentityRules(_Model):
         max_customer_size: identifiers that one customer may have; a larger one is rebuilt and split (super_cluster).
         decisions: must-links and cannot-links; settings name a CSV file of them.
         one_task_links: links up to which components are found in one task; above, in distributed rounds.
+        whole_up_to: combinations of identifiers up to which every night works out all of them; above, the part of the
+            graph that it touches.
         match: probable links between profile records, the last tier; none without it.
     """
 
@@ -98,6 +100,7 @@ class IdentityRules(_Model):
     max_customer_size: int | None = Field(default=1_000, ge=2)
     decisions: tuple[Decision, ...] = ()
     one_task_links: int = Field(default=100_000_000, ge=0)
+    whole_up_to: int = Field(default=200_000, ge=0)
     match: MatchRules | None = None
 
     @model_validator(mode="after")

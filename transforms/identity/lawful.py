@@ -13,12 +13,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.identity.identifiers import IdentityRules
+from transforms.identity.nodes import KEY, PAIR, with_component
 from transforms.identity.replay import Limits, Link, replay
 
 MUST_LINK = "must_link"
-_KEY = ["identifier_type", "identifier"]
-_LINK = ["type_a", "value_a", "type_b", "value_b"]
-_COLUMNS = (*_LINK, "reason", "part")
+_COLUMNS = (*PAIR, "reason", "part")
 _REPLAYED = ", ".join(f"{name} string" for name in _COLUMNS)
 
 
@@ -27,9 +26,9 @@ def place(seen: DataFrame, components: DataFrame) -> DataFrame:
 
     Args:
         seen: `links.identifiers_seen`.
-        components: (identifier_type, identifier, component) over all links.
+        components: (node_high, node_low, component) over all links.
     """
-    return seen.join(components, _KEY, "left")
+    return with_component(seen, components)
 
 
 def unlawful_components(placed: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules) -> DataFrame:
@@ -95,7 +94,7 @@ def lawful_components(placed: DataFrame, replayed: DataFrame) -> DataFrame:
         F.col("value_a").alias("identifier"),
         F.struct("part", F.coalesce(F.col("reason") == "ambiguous", F.lit(False)).alias("is_ambiguous")).alias("_new"),
     )
-    joined = placed.join(F.broadcast(nodes), _KEY, "left")
+    joined = placed.join(F.broadcast(nodes), KEY, "left")
     lawful = F.col("component").cast("string")
     return joined.select(
         *[name for name in placed.columns if name != "component"],
@@ -106,7 +105,7 @@ def lawful_components(placed: DataFrame, replayed: DataFrame) -> DataFrame:
 
 def refused_links(replayed: DataFrame) -> DataFrame:
     """(type_a, value_a, type_b, value_b, reason), key the pair."""
-    return replayed.where("type_b is not null").select(*_LINK, "reason")
+    return replayed.where("type_b is not null").select(*PAIR, "reason")
 
 
 def _counts(period_days: int | None, as_of: date) -> Column:
@@ -132,14 +131,14 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
         F.lit(None).cast("bigint").alias("event_count"),
         F.lit(None).cast("double").alias("probability"),
     )
-    of_node = placed.select("component", *[F.col(k).alias(n) for k, n in zip(_KEY, ("type_a", "value_a"), strict=True)])
+    of_node = placed.select("component", *[F.col(k).alias(n) for k, n in zip(KEY, ("type_a", "value_a"), strict=True)])
     role = F.when(F.array_contains("sources", MUST_LINK), F.lit(MUST_LINK)).otherwise(F.lit("link"))
     edges = links.join(F.broadcast(of_node), ["type_a", "value_a"]).select(
-        "component", *_LINK, role.alias("role"), "last_seen_at", "event_count", "probability"
+        "component", *PAIR, role.alias("role"), "last_seen_at", "event_count", "probability"
     )
     cannot = apart.join(of_node, ["type_a", "value_a"]).select(
         "component",
-        *_LINK,
+        *PAIR,
         F.lit("cannot_link").alias("role"),
         F.lit(None).cast("timestamp").alias("last_seen_at"),
         F.lit(None).cast("bigint").alias("event_count"),

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from transforms.bits import bit_of, names_of
 from transforms.events import with_lead
 from transforms.identity.combinations import pair_of, still_counts, unbound_pairs
 from transforms.identity.identifiers import IdentityRules
+from transforms.identity.nodes import PAIR
 
 MAX_HOLDERS = "max_holders"
-_PAIR = ["type_a", "value_a", "type_b", "value_b"]
 
 
 def identifiers_seen(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
@@ -67,8 +68,8 @@ def link_identifiers(combinations: DataFrame, linking_types: Sequence[str], sour
         the evidence of the pairs that it carries up to its own time.
     """
     evidence = _evidence(combinations, linking_types).where("rule is null")
-    counted = _counted(evidence, F.bit_or(_bit_of("source", sources)).alias("_sources"))
-    named = counted.withColumn("sources", _names_of("_sources", sources)).drop("_sources")
+    counted = _counted(evidence, F.bit_or(bit_of("source", sources)).alias("_sources"))
+    named = counted.withColumn("sources", names_of("_sources", sources)).drop("_sources")
     return named.withColumn("probability", F.lit(None).cast("double"))
 
 
@@ -84,12 +85,12 @@ def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
     Args:
         decided: links that people declared; few, so broadcast.
     """
-    few = F.broadcast(decided.select(*_PAIR))
-    columns = [*_PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources", "probability"]
-    seen_too = links.join(few, _PAIR, "left_semi").select(*columns)
+    few = F.broadcast(decided.select(*PAIR))
+    columns = [*PAIR, "first_arrival_date", "last_seen_at", "event_count", "sources", "probability"]
+    seen_too = links.join(few, PAIR, "left_semi").select(*columns)
     together = (
         seen_too.unionByName(decided.select(*columns))
-        .groupBy(*_PAIR)
+        .groupBy(*PAIR)
         .agg(
             F.min("first_arrival_date").alias("first_arrival_date"),
             F.max("last_seen_at").alias("last_seen_at"),
@@ -98,7 +99,7 @@ def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
             F.max("probability").alias("probability"),
         )
     )
-    return links.join(few, _PAIR, "left_anti").select(*columns).unionByName(together)
+    return links.join(few, PAIR, "left_anti").select(*columns).unionByName(together)
 
 
 def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None:
@@ -175,7 +176,7 @@ def _evidence(combinations: DataFrame, linking_types: Sequence[str]) -> DataFram
 
 
 def _counted(evidence: DataFrame, *more: Column) -> DataFrame:
-    return evidence.groupBy(*_PAIR).agg(
+    return evidence.groupBy(*PAIR).agg(
         F.min("first_arrival_date").alias("first_arrival_date"),
         F.max("last_seen_at").alias("last_seen_at"),
         F.sum("event_count").alias("event_count"),
@@ -187,21 +188,6 @@ def _rule(linking_types: Sequence[str]) -> Column:
     """The rule that blocks a row's `identifier`, null for a usable one."""
     shared = F.when(~F.col("identifier_type").isin(*linking_types), F.lit("shared"))
     return F.coalesce(F.col("blocked_identifiers")[F.col("identifier_type")], shared)
-
-
-def _bit_of(column: str, names: Sequence[str]) -> Column:
-    """Names as bits of a number: sets of names collected as such need a sort, 3 million rows of them 10 s."""
-    if len(names) > 63:
-        raise ValueError(f"{len(names)} sources: at most 63 can be told apart as evidence")
-    bits = [
-        part for place, name in enumerate(sorted(names)) for part in (F.lit(name), F.lit(1 << place).cast("bigint"))
-    ]
-    return F.create_map(*bits)[F.col(column)]
-
-
-def _names_of(bits: str, names: Sequence[str]) -> Column:
-    is_set = lambda place: F.col(bits).bitwiseAND(F.lit(1 << place).cast("bigint")) != 0  # noqa: E731
-    return F.array_compact(F.array(*[F.when(is_set(n), F.lit(name)) for n, name in enumerate(sorted(names))]))
 
 
 def _is_free(blocked: Column, kind: Column) -> Column:

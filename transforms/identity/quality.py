@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from transforms.bits import bit_of, names_of
+from transforms.identity.anchors import with_owner
 from transforms.identity.components import connected_components
-
-_KEY = ["identifier_type", "identifier"]
+from transforms.identity.nodes import KEY, with_component
 
 
 def component_sizes(identities: DataFrame) -> DataFrame:
@@ -36,8 +38,9 @@ def against_truth(identities: DataFrame, truth: DataFrame, links: DataFrame) -> 
     `pairwise_recall` over those that a chain of links between this person's own identifiers connects, since no rule
     could join the others. A cluster is right when it equals a person's identifiers exactly.
     """
-    reached = connected_components(_own_links(links, truth)).withColumnRenamed("component", "reach")
-    owned = identities.where("customer_id is not null").join(truth, _KEY).join(reached, _KEY, "left")
+    known = identities.where("customer_id is not null").join(truth, KEY)
+    owned = with_component(known, connected_components(_own_links(links, truth)))
+    owned = owned.withColumnRenamed("component", "reach")
     cells = owned.groupBy("customer_id", "person_id", "reach").agg(F.count("*").alias("n"))
     reachable = cells.where("reach is not null")
     chained = reachable.groupBy("person_id", "reach").agg(F.sum("n").alias("n"))
@@ -85,15 +88,21 @@ def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
     return known.where("person_a = person_b")
 
 
-def match_rates(owned: DataFrame) -> DataFrame:
+def match_rates(seen_together: DataFrame, identities: DataFrame, channels: Sequence[str]) -> DataFrame:
     """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
 
     Args:
-        owned: events, or combinations of their identifiers, with `channel` and `customer_id`; guests count nowhere.
+        seen_together: events, or combinations of their identifiers, with `channel` and lead; guests count nowhere.
+        channels: all channels among them.
     """
-    present = owned.where("customer_id is not null").select("customer_id", "channel").distinct()
-    other = present.select("customer_id", F.col("channel").alias("other"))
-    both = present.join(other, "customer_id").groupBy("channel", "other").agg(F.count("*").alias("n"))
+    lead = ["lead_identifier_type", "lead_identifier"]
+    led = seen_together.where("lead_identifier is not null").groupBy(*lead)
+    owned = with_owner(led.agg(F.bit_or(bit_of("channel", channels)).alias("bits")), identities)
+    present = owned.where("customer_id is not null").groupBy("customer_id").agg(F.bit_or("bits").alias("bits"))
+    alike = present.groupBy("bits").agg(F.count("*").alias("n"))
+    named = alike.withColumn("channel", F.explode(names_of("bits", channels)))
+    paired = named.withColumn("other", F.explode(names_of("bits", channels)))
+    both = paired.groupBy("channel", "other").agg(F.sum("n").alias("n"))
     own = both.where("channel = other").select("channel", F.col("n").alias("own"))
     rated = both.where("channel != other").join(own, "channel")
     name = F.concat(F.lit("match_rate:"), "channel", F.lit(":"), "other")

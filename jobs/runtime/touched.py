@@ -1,0 +1,118 @@
+"""Which part of the identity graph a night works out again: what arrived can reach no other, or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.decisions import apart, must_links
+from jobs.runtime.increments import arrived_since
+from jobs.runtime.job import JobContext
+from transforms.contracts import silver
+from transforms.identity.combinations import combine
+from transforms.identity.links import MAX_HOLDERS
+from transforms.identity.nodes import ENDS, KEY, PAIR
+from transforms.identity.touched import carried_by, carrying_any, closed_part, newly_over_held, seen_again
+
+_OF_ONE_RUN = (
+    silver.IDENTITY_BAD_VALUES,
+    silver.IDENTITY_LINKS,
+    silver.IDENTITIES,
+    silver.IDENTITY_REFUSALS,
+    silver.IDENTITY_CHANGES,
+    silver.IDENTITY_HISTORY,
+)
+_MOST = 2_000_000  # identifiers that are broadcast, some 100 bytes each
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a night looks at, and what was known of it the night before.
+
+    Attributes:
+        identifiers: (identifier_type, identifier) of whole customers.
+        combinations: of all events that carry one of them.
+        repeated: silver.identities' rows of blocked identifiers that were seen again.
+        held: (identifier_type, identifier) of all values that too many people hold, in the part or not.
+        before: (identifier_type, identifier, customer_id) of the part, the night before.
+        version: silver.identities' version of the night before.
+    """
+
+    identifiers: DataFrame
+    combinations: DataFrame
+    repeated: DataFrame
+    held: DataFrame
+    before: DataFrame
+    version: int
+
+    def of(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
+        """The rows whose identifier, in the two columns of `end`, is in the part."""
+        return _inside(self.identifiers, rows, end)
+
+    def beside(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
+        """All other rows."""
+        return rows.join(F.broadcast(self.identifiers.toDF(*end)), list(end), "left_anti").select(*rows.columns)
+
+
+def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
+    """The closed part that tonight's events and decisions touch; None: all of it is worked out.
+
+    A part is taken where the last run left all tables of one earlier night, only events came since, and there are
+    more combinations than `identity.whole_up_to`: below that, all cost less than finding the few.
+    """
+    rules = ctx.settings.identity
+    if rules.match or combinations.count() <= rules.whole_up_to or not _is_of_one_night(ctx):
+        return None
+    events = arrived_since(ctx, silver.IDENTITIES)
+    if events is None:
+        return None
+    known = ctx.tables.read(silver.IDENTITIES)
+    arrived = ctx.settled(carried_by(combine(events), known), 0)
+    before = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
+    held, starts = _held(ctx, combinations, arrived, before)
+    starts = starts.union(_decided(ctx))
+    part = ctx.settled(closed_part(starts, known, ctx.tables.read(silver.IDENTITY_REFUSALS)), 0)
+    if (count := part.count()) > _MOST:
+        return None
+    ctx.facts["looked at again"] = count
+    types = [kind.type for kind in rules.types]
+    inside = ctx.settled(carrying_any(combinations, part, types), ctx.event_count)
+    owned = known.where("customer_id is not null").select(*KEY, "customer_id")
+    # Worked out now: a Delta table that is read later has tonight's rows.
+    repeated, before = ctx.settled(seen_again(arrived, known), 0), ctx.settled(_inside(part, owned), 0)
+    return Part(part, inside, repeated, held, before, ctx.tables.version(silver.IDENTITIES))
+
+
+def _inside(part: DataFrame, rows: DataFrame, end: Sequence[str] = KEY) -> DataFrame:
+    return rows.join(F.broadcast(part.toDF(*end)), list(end), "left_semi").select(*rows.columns)
+
+
+def _held(
+    ctx: JobContext, combinations: DataFrame, arrived: DataFrame, before: DataFrame
+) -> tuple[DataFrame, DataFrame]:
+    """(all over-held values, identifiers that what arrived touches)."""
+    rules, touched = ctx.settings.identity, arrived.where("not is_blocked").select(*KEY)
+    found = newly_over_held(combinations, arrived, rules)
+    new = None if found is None else ctx.settled(found, 0)
+    if new is None or new.isEmpty():
+        return ctx.settled(before, 0), touched
+    led = carrying_any(combinations, new, [kind.type for kind in rules.types if kind.max_holders])
+    beside = carried_by(led, ctx.tables.read(silver.IDENTITIES)).where("not is_blocked")
+    return ctx.settled(before.union(new), 0), touched.union(beside.select(*KEY))
+
+
+def _decided(ctx: JobContext) -> DataFrame:
+    """Identifiers that people decided about; a decision may stand since tonight."""
+    pairs = apart(ctx).unionByName(must_links(ctx).select(*PAIR))
+    return pairs.select(*ENDS[0]).union(pairs.select(*ENDS[1])).toDF(*KEY)
+
+
+def _is_of_one_night(ctx: JobContext) -> bool:
+    """Whether the tables of identity are those of one run, of an earlier night."""
+    commits = [ctx.tables.last_commit(table) for table in _OF_ONE_RUN]
+    runs = {commit.metadata["run_id"] if commit else None for commit in commits}
+    dates = [commit.metadata["run_date"] for commit in commits if commit]
+    return len(runs) == 1 and None not in runs and dates[0] < ctx.run_date.isoformat()

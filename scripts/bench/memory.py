@@ -1,0 +1,54 @@
+"""Peak memory of a benchmark's case: this process with Spark's and all of its workers, looked at ten times a second."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+
+_MOMENT = 0.1
+
+
+class PeakMemory:
+    """Within the block, `mb` grows to the most memory that the process and its descendants held together."""
+
+    def __init__(self) -> None:
+        self.mb = 0
+        self.workers_mb = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_MOMENT):
+            held = _held()
+            self.mb = max(self.mb, sum(held.values()) // 1024)
+            python = [kb for name, kb in held.items() if name[1].startswith("python") and name[0] != os.getpid()]
+            self.workers_mb = max(self.workers_mb, max(python, default=0) // 1024)
+
+
+def _held() -> dict[tuple[int, str], int]:
+    """KiB held by this process and its descendants, by process and name."""
+    told = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        except OSError:  # it has ended
+            continue
+        pid, parent = int(fields["Pid"]), int(fields["PPid"])
+        told[pid] = (parent, fields["Name"].strip(), int(fields.get("VmRSS", "0 kB").split()[0]))
+    mine = {os.getpid()}
+    for _ in told:
+        more = {pid for pid, (parent, _, _) in told.items() if parent in mine} - mine
+        if not more:
+            break
+        mine |= more
+    return {(pid, name): kb for pid, (_, name, kb) in told.items() if pid in mine}
