@@ -1,11 +1,11 @@
 """Connected components side by side on generated links, in one run: `make bench-identity`.
 
 Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines;
-the latter contracts until a quarter of the links is left), `bare_union_find` (numba) and `scipy` (both on the links'
-numbers in memory, without Spark), `splink` and `splink_duckdb` (Splink's connected components on Spark and on DuckDB;
-they end with as many labels written). `--cases` chooses; ratios need `floor`. GraphFrames is not among them: no jar of
-it for Spark 4 is to be had. `--events` runs whole resolve-identities nights (`first`, `nightly`, `full`) too. Writes
-build/bench/identity.json.
+the latter contracts until a quarter of the links is left), `bare_union_find` (numba) and `scipy` (both without Spark,
+from the same files to a file of labels), `splink` and `splink_duckdb` (Splink's connected components on Spark and on
+DuckDB; they end with as many labels written). `--cases` chooses; ratios need `floor`. GraphFrames is not among them: no
+jar of it for Spark 4 is to be had. `--events` runs whole resolve-identities nights (`first`, `nightly`, `full`) too.
+Writes build/bench/identity.json.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pathlib import Path
 import duckdb
 import numba
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from identity_nights import nights
 from memory import PeakMemory
 from pyspark.sql import DataFrame, SparkSession
@@ -49,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     spark = build_session(load_settings())
-    _union_find(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))  # compile
+    _union_find(np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.int32), 2)  # compile
     results = [row for size in arguments.links for row in _measured(spark, size, arguments)]
     results += [row for size in arguments.events for row in nights(size, arguments.out)]
     (arguments.out / "identity.json").write_text(json.dumps(results, indent=2))
@@ -59,8 +61,6 @@ def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> 
     repeats, path = arguments.repeats, str(arguments.out / f"links_{size}")
     _links(spark, size).write.mode("overwrite").parquet(path)
     links = spark.read.parquet(path)
-    pairs = links.select("value_a", "value_b").toArrow()
-    one, other = (pairs.column(n).cast("int64").to_numpy() for n in ("value_a", "value_b"))
 
     def keep(frame: DataFrame) -> DataFrame:
         kept = f"{path}_rounds/{uuid.uuid4().hex}"
@@ -71,8 +71,8 @@ def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> 
         "floor": lambda: _written(_floor(links), path),
         "one_task": lambda: _written(connected_components(links), path),
         "distributed": lambda: _written(components_in_rounds(links, size // 4, keep, print), path),
-        "bare_union_find": lambda: _union_find(one, other),
-        "scipy": lambda: _scipy(one, other),
+        "bare_union_find": lambda: _bare(path, _union_find),
+        "scipy": lambda: _bare(path, _scipy),
         "splink": lambda: _written(_splink(links), path),
         "splink_duckdb": lambda: _splink_duckdb(path),
     }
@@ -113,13 +113,19 @@ def _written(frame: DataFrame, path: str) -> int:
     return frame.sparkSession.read.parquet(f"{path}_labels").count()
 
 
-def _union_find(one: np.ndarray, other: np.ndarray) -> int:
-    codes = pd.factorize(np.concatenate([one, other + 10**15]))[0]
-    return int((_labels(codes[: len(one)], codes[len(one) :], int(codes.max()) + 1) >= 0).sum())
+def _bare(path: str, engine: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> int:
+    """Without Spark: the same files, node names to codes by a dictionary, and as many labels in a Parquet file."""
+    links = pq.read_table(path)
+    ends = [pc.binary_join_element_wise(links[f"type_{end}"], links[f"value_{end}"], ":") for end in "ab"]
+    coded = pa.chunked_array([*ends[0].chunks, *ends[1].chunks]).combine_chunks().dictionary_encode()
+    one, other = np.split(coded.indices.to_numpy(), 2)
+    labels = engine(one, other, len(coded.dictionary))
+    pq.write_table(pa.table({"node": coded.dictionary, "component": labels}), f"{path}_labels.parquet")
+    return len(labels)
 
 
 @numba.njit
-def _labels(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+def _union_find(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     root = np.arange(count)
     for edge in range(len(one)):
         a, b = one[edge], other[edge]
@@ -133,11 +139,9 @@ def _labels(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     return root
 
 
-def _scipy(one: np.ndarray, other: np.ndarray) -> int:
-    codes = pd.factorize(np.concatenate([one, other + 10**15]))[0]
-    count, edges = int(codes.max()) + 1, len(one)
-    graph = coo_matrix((np.ones(edges, dtype=np.int8), (codes[:edges], codes[edges:])), shape=(count, count))
-    return len(scipy_components(graph, directed=False)[1])
+def _scipy(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(count, count))
+    return np.asarray(scipy_components(graph, directed=False)[1])
 
 
 def _splink(links: DataFrame) -> DataFrame:
