@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import yaml
-from identity_nights import peak_mb
+from memory import PeakMemory
 from pyspark.sql import functions as F
 
 from jobs import clean_events, ingest_events, resolve_identities
@@ -43,13 +43,14 @@ def main() -> None:
     yesterday, today = (_context(root, settings, LAST - timedelta(days=ago)) for ago in (1, 0))
     plan = SimulationPlan(customers=arguments.customers, days=arguments.days, nights=1, end_date=LAST, seed=1)
     seconds = {"generate": _timed(lambda: generate(today.spark, str(root / "landing"), plan))}
-    for name, ctx in (("first", yesterday), ("nightly", today)):
-        for job in (ingest_events, clean_events, resolve_identities):
-            step = f"{name} {job.__name__.split('.')[-1]}"
-            seconds[step] = _timed(lambda job=job, ctx=ctx: job.run(ctx))
-            ctx.forget()
-            print(f"{step}: {seconds[step]} s", flush=True)
-    told = {"seconds": seconds, "peak_mb": peak_mb(today.spark), "events": today.event_count, **_found(today)}
+    with PeakMemory() as peak:
+        for name, ctx in (("first", yesterday), ("nightly", today)):
+            for job in (ingest_events, clean_events, resolve_identities):
+                step = f"{name} {job.__name__.split('.')[-1]}"
+                seconds[step] = _timed(lambda job=job, ctx=ctx: job.run(ctx))
+                ctx.forget()
+                print(f"{step}: {seconds[step]} s", flush=True)
+    told = {"seconds": seconds, "peak_mb": peak.mb, "events": today.event_count, **today.facts, **_found(today)}
     told["rows_changed_by_partitions"] = _changed_by_partitions(today)
     for name, value in told.items():
         print(f"{name}: {value}", flush=True)
