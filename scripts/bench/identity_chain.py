@@ -50,7 +50,9 @@ def main() -> None:
                 seconds[step] = _timed(lambda job=job, ctx=ctx: job.run(ctx))
                 ctx.forget()
                 print(f"{step}: {seconds[step]} s", flush=True)
-    told = {"seconds": seconds, "peak_mb": peak.mb, "events": today.event_count, **today.facts, **_found(today)}
+    again = today.facts.get("looked at again")
+    told = {"seconds": seconds, "peak_mb": peak.mb, "events": today.event_count, "looked_at_again": again}
+    told |= _found(today)
     told["rows_changed_by_partitions"] = _changed_by_partitions(today)
     for name, value in told.items():
         print(f"{name}: {value}", flush=True)
