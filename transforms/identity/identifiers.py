@@ -99,7 +99,7 @@ class IdentityRules(_Model):
     default_region: str = Field(default="CN", pattern=r"^[A-Z]{2}$")
     max_customer_size: int | None = Field(default=1_000, ge=2)
     decisions: tuple[Decision, ...] = ()
-    one_task_links: int = Field(default=100_000_000, ge=0)
+    one_task_links: int = Field(default=50_000_000, ge=0)
     whole_up_to: int = Field(default=200_000, ge=0)
     match: MatchRules | None = None
 
