@@ -164,7 +164,8 @@ def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> None:
     changed = ctx.settled(changed_owners(before, now.identities), ctx.event_count)
     is_few = changed.count() <= _FEW
     told = ctx.settled(told_changes(changed, before, now.identities, is_few), ctx.event_count)
-    changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few)
+    kinds = {row.change for row in told.select("change").distinct().collect()}
+    changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
     ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
@@ -12,6 +12,7 @@ from transforms.contracts import silver
 from transforms.identity.lawful import MUST_LINK
 from transforms.identity.nodes import KEY
 
+KINDS = ("created", "joined", "merged", "split", "moved", "retired")
 _OTHER = ["other_type", "other_value"]
 Hint = Callable[[DataFrame], DataFrame]
 
@@ -62,6 +63,7 @@ def identity_changes(
     refusals: DataFrame,
     run_date: date,
     is_few: bool = False,
+    kinds: Collection[str] = KINDS,
 ) -> DataFrame:
     """The difference between two mappings, in the columns of silver.identity_changes.
 
@@ -69,11 +71,12 @@ def identity_changes(
         told: `told_changes`.
         before, identities, is_few: as there.
         links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
+        kinds: the changes that are among them; causes of others are left out of the plan, which has 70 jobs whole.
     """
     hint, now = _hint(is_few), _owned(identities)
-    came = _bridges(links, told.where(F.col("change").isin("joined", "merged", "moved")), before, now, hint)
-    went = _partings(refusals, told.where(F.col("change").isin("split", "moved")), now, hint)
-    retired = told.where("change = 'retired'").select(*KEY)
+    came = _bridges(links, _of_kind(told, kinds, "joined", "merged", "moved"), before, now, hint)
+    went = _partings(refusals, _of_kind(told, kinds, "split", "moved"), now, hint)
+    retired = _of_kind(told, kinds, "retired").select(*KEY)
     caused = _with_cause(told, came, went, identities.join(hint(retired), KEY, "left_semi"), hint)
     return caused.withColumn("run_date", F.lit(run_date)).select(*silver.IDENTITY_CHANGES.column_names)
 
@@ -133,6 +136,12 @@ def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str
     joined = known.join(lost.distinct(), "customer_id", "left")
     rate = F.try_divide(F.count("_lost"), F.count("*"))
     return joined.agg(F.round(rate.cast("double"), 6).alias("id_change_rate"))
+
+
+def _of_kind(told: DataFrame, kinds: Collection[str], *wanted: str) -> DataFrame:
+    """The changes of some kinds; where there are none, a frame that Spark knows to be empty."""
+    present = [kind for kind in wanted if kind in kinds]
+    return told.where(F.col("change").isin(*present) if present else F.lit(False))
 
 
 def _hint(is_few: bool) -> Hint:
