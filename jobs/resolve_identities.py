@@ -63,10 +63,10 @@ def run(ctx: JobContext) -> None:
     with ctx.interpreted(combinations.count()):
         part = touched_part(ctx, combinations)
         held = _held(ctx, combinations) if part is None else part.held
-        judged = _judged(combinations, held, ctx)
+        judged = _judged(ctx, combinations, held)
         bad = bad_values(judged, ctx.settings.identity.linking).coalesce(1)
         ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad)
-        inside = judged if part is None else ctx.settled(_judged(part.combinations, held, ctx), 0)
+        inside = judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0)
         sources, channels = _said(combinations)
         resolved = _resolve(ctx, inside, sources, part)
         before = _mapping_before(ctx) if part is None else part.before
@@ -99,13 +99,13 @@ def _resolve(ctx: JobContext, seen_together: DataFrame, sources: Sequence[str], 
     evidence = with_matches(ctx, evidence)
     links, link_count = _put(ctx, silver.IDENTITY_LINKS, evidence, part, ENDS[0])
     seen = identifiers_seen(seen_together, rules.linking)
-    seen = seen if part is None else part.of(seen, KEY)
+    seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
     placed = ctx.settled(place(seen, find_components(ctx, links, link_count)), ctx.event_count)
     replayed = _replayed(ctx, placed, links)
     named = name_customers(lawful_components(placed, replayed), rules)
     refused = _refusals(ctx, seen_together, links, refused_links(replayed))
     (identities, _), (refusals, refusal_count) = side_by_side(
-        lambda: _put(ctx, silver.IDENTITIES, named, part, KEY, basis(ctx)),
+        lambda: _put(ctx, silver.IDENTITIES, named, part, KEY, repeated, basis(ctx)),
         lambda: _put(ctx, silver.IDENTITY_REFUSALS, refused, part, ENDS[0]),
     )
     ctx.facts["refused links"] = refusal_count
@@ -119,24 +119,35 @@ def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
     return None if held is None or held.isEmpty() else held
 
 
-def _judged(combinations: DataFrame, held: DataFrame | None, ctx: JobContext) -> DataFrame:
+def _judged(ctx: JobContext, combinations: DataFrame, held: DataFrame | None) -> DataFrame:
     """Combinations of identifiers with their leads; over-held values link and lead nothing."""
     rules = ctx.settings.identity
     return with_lead(combinations, rules.linking) if held is None else without_linking_power(combinations, held, rules)
 
 
 def _put(
-    ctx: JobContext, table: Table, rows: DataFrame, part: Part | None, end: Sequence[str], basis: Basis | None = None
+    ctx: JobContext,
+    table: Table,
+    rows: DataFrame,
+    part: Part | None,
+    end: Sequence[str],
+    renewed: DataFrame | None = None,
+    basis: Basis | None = None,
 ) -> tuple[DataFrame, int]:
-    """Write rows as the whole table, or as its rows of the part; given back with their number in the table."""
+    """Write rows as the whole table, or as its rows of the part; given back with the number of rows in the table.
+
+    Args:
+        end: the table's columns that name the identifier by which its rows belong to the part.
+        renewed: rows beyond the part that take the place of those with their key.
+    """
     if part is None:
         written = ctx.tables.replace(table, rows, basis)
         return ctx.tables.read(table), written.rows
     mine = ctx.settled(part.of(rows.select(*table.column_names), end), 0)
     together = part.beside(ctx.tables.read(table), end).unionByName(mine)
-    if table is silver.IDENTITIES:
-        others = together.join(F.broadcast(part.repeated.select(*KEY)), KEY, "left_anti")
-        together = others.unionByName(part.repeated)
+    if renewed is not None:
+        keys = F.broadcast(renewed.select(*table.key))
+        together = together.join(keys, list(table.key), "left_anti").unionByName(renewed)
     return mine, ctx.tables.replace(table, together, basis).rows
 
 

@@ -18,6 +18,7 @@ from jobs.runtime.job import JobContext
 from jobs.runtime.tables import Basis, Commit
 from transforms.contracts import Table, silver
 from transforms.identity.links import MAX_HOLDERS
+from transforms.identity.touched import carrying_any
 
 # Above this share of new events a rebuild is cheaper: nearly every date and order is touched.
 _MOST_NEW = 0.25
@@ -69,7 +70,8 @@ def events_in_question(ctx: JobContext, table: Table) -> DataFrame | None:
     if -1 in versions and len({*versions}) > 1:
         return None
     if len({*versions}) > 1 and not (held := _held_differently(ctx, *versions)).isEmpty():
-        concerned += _carrying(ctx, held)
+        limited = [kind.type for kind in ctx.settings.identity.types if kind.max_holders]
+        concerned.append(carrying_any(ctx.known_events(), held, limited))
     together = reduce(DataFrame.unionByName, concerned)
     return together.where(F.col("event_date") <= F.lit(ctx.run_date))
 
@@ -95,17 +97,3 @@ def _held_differently(ctx: JobContext, *versions: int) -> DataFrame:
         for version in versions
     ]
     return ctx.settled(held[0].exceptAll(held[1]).unionByName(held[1].exceptAll(held[0])), 0)
-
-
-def _carrying(ctx: JobContext, held: DataFrame) -> list[DataFrame]:
-    """Events on which one of some values stands, one frame for each type that has such a limit."""
-    events = ctx.known_events()
-    limited = [kind.type for kind in ctx.settings.identity.types if kind.max_holders]
-    return [
-        events.join(
-            F.broadcast(held.where(F.col("identifier_type") == kind).select(F.col("identifier").alias("_held"))),
-            events.identifiers[kind] == F.col("_held"),
-            "left_semi",
-        )
-        for kind in limited
-    ]

@@ -61,7 +61,6 @@ class JobContext:
     _kept_events: DataFrame | None = None
     _event_count: int | None = None
     _persisted: list[DataFrame] = field(default_factory=list)
-    _aside: bool = False
 
     @property
     def settings_digest(self) -> str:
@@ -166,14 +165,11 @@ class JobContext:
         """The frame, written to files for this step and read back: for what is larger than memory."""
         path = f"{self.tables.lake}/_scratch/step/{uuid.uuid4().hex}"
         frame.write.parquet(path)
-        self._aside = True
         return self.spark.read.parquet(path)
 
     def forget(self) -> None:
         """Free what was settled or put aside; the run log calls it after each step."""
-        if self._aside:
-            self.tables.files.remove(f"{self.tables.lake}/_scratch/step")
-            self._aside = False
+        self.tables.files.remove(f"{self.tables.lake}/_scratch/step")
         while self._persisted:
             self._persisted.pop().unpersist()
 

@@ -24,7 +24,7 @@ _ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
     "spark.sql.files.openCostInBytes": "1048576",
-    # Joins of parts that fit memory need no sort: a third of the time of joins by key of some million rows.
+    # Joins of which each part fits memory need no sort.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "128m",
     # A legacy code page (GBK) may be named in a source's options.
     "spark.sql.legacy.javaCharsets": "true",

@@ -17,14 +17,6 @@ from transforms.identity.links import MAX_HOLDERS
 from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.touched import carried_by, carrying_any, closed_part, newly_over_held, seen_again
 
-_OF_ONE_RUN = (
-    silver.IDENTITY_BAD_VALUES,
-    silver.IDENTITY_LINKS,
-    silver.IDENTITIES,
-    silver.IDENTITY_REFUSALS,
-    silver.IDENTITY_CHANGES,
-    silver.IDENTITY_HISTORY,
-)
 _MOST = 2_000_000  # identifiers that are broadcast, some 100 bytes each
 
 
@@ -112,7 +104,7 @@ def _decided(ctx: JobContext) -> DataFrame:
 
 def _is_of_one_night(ctx: JobContext) -> bool:
     """Whether the tables of identity are those of one run, of an earlier night."""
-    commits = [ctx.tables.last_commit(table) for table in _OF_ONE_RUN]
+    commits = [ctx.tables.last_commit(table) for table in silver.OF_IDENTITY]
     runs = {commit.metadata["run_id"] if commit else None for commit in commits}
     dates = [commit.metadata["run_date"] for commit in commits if commit]
     return len(runs) == 1 and None not in runs and dates[0] < ctx.run_date.isoformat()

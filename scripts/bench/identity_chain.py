@@ -14,15 +14,17 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import yaml
+from identity_nights import context_of
 from memory import PeakMemory
 from pyspark.sql import functions as F
 
 from jobs import clean_events, ingest_events, resolve_identities
 from jobs.generate import generate
-from jobs.runtime.job import JobContext, context
+from jobs.runtime.job import JobContext
 from jobs.runtime.keys import token_key
 from transforms.contracts import gold, silver
 from transforms.identity.identifiers import identified_by_type
+from transforms.identity.nodes import KEY
 from transforms.simulation.plan import SimulationPlan
 
 LAST = date(2026, 6, 30)
@@ -40,7 +42,9 @@ def main() -> None:
     root.mkdir(parents=True)
     settings = root / "settings.yaml"
     settings.write_text(yaml.safe_dump({"truth": "truth/identifiers"}))
-    yesterday, today = (_context(root, settings, LAST - timedelta(days=ago)) for ago in (1, 0))
+    yesterday, today = (
+        context_of(root / "lake", LAST - timedelta(days=ago), root / "landing", [str(settings)]) for ago in (1, 0)
+    )
     plan = SimulationPlan(customers=arguments.customers, days=arguments.days, nights=1, end_date=LAST, seed=1)
     seconds = {"generate": _timed(lambda: generate(today.spark, str(root / "landing"), plan))}
     with PeakMemory() as peak:
@@ -57,11 +61,6 @@ def main() -> None:
     for name, value in told.items():
         print(f"{name}: {value}", flush=True)
     (arguments.out / "identity_chain.json").write_text(json.dumps([told], indent=2))
-
-
-def _context(root: Path, settings: Path, day: date) -> JobContext:
-    given = {"date": day, "lake": str(root / "lake"), "landing": str(root / "landing"), "settings": (str(settings),)}
-    return context(argparse.Namespace(**given, env="local", full=False, accept=None, json_logs=False))
 
 
 def _timed(action) -> float:
@@ -84,9 +83,9 @@ def _found(ctx: JobContext) -> dict[str, float]:
     mixed = owned.groupBy("customer_id").agg(F.countDistinct("person_id").alias("n")).where("n > 1")
     changes = tables.read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(LAST))
     arrived = tables.read(silver.EVENTS).where(F.col("arrival_date") == F.lit(LAST))
-    new = arrived.select(F.explode("identifiers").alias("identifier_type", "identifier")).distinct()
-    touched = changes.join(new, ["identifier_type", "identifier"]).select("previous_customer_id", "customer_id")
-    alive = identities.join(new, ["identifier_type", "identifier"]).select("customer_id")
+    new = arrived.select(F.explode("identifiers").alias(*KEY)).distinct()
+    touched = changes.join(new, KEY).select("previous_customer_id", "customer_id")
+    alive = identities.join(new, KEY).select("customer_id")
     affected = touched.select(F.explode(F.array("previous_customer_id", "customer_id")).alias("customer_id"))
     affected = affected.union(alive).where("customer_id is not null").distinct()
     unexplained = changes.where("previous_customer_id is not null").join(affected, "customer_id", "left_anti")

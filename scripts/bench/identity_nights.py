@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -25,28 +26,20 @@ from transforms.events import with_lead
 
 DAYS, EVENTS_EACH = 365, 16
 LAST = date(2026, 6, 30)
-COMPARED = (
-    silver.IDENTITY_LINKS,
-    silver.IDENTITIES,
-    silver.IDENTITY_REFUSALS,
-    silver.IDENTITY_BAD_VALUES,
-    silver.IDENTITY_CHANGES,
-    silver.IDENTITY_HISTORY,
-)
 
 
 def nights(size: int, out: Path) -> list[dict]:
     """Seconds of each pass over `size` events; the lake is left in `out`."""
     lake = out / f"nights_{size}"
     shutil.rmtree(lake, ignore_errors=True)
-    before, ctx = _context(lake, LAST - timedelta(days=1)), _context(lake, LAST)
+    before, ctx = context_of(lake, LAST - timedelta(days=1)), context_of(lake, LAST)
     events = _events(ctx.spark, size)
     arrival = F.col("arrival_date")
     before.tables.append(silver.EVENTS, events.where(arrival < F.lit(LAST)))
     rows = [_timed("first", size, before)]
     ctx.tables.append(silver.EVENTS, events.where(arrival == F.lit(LAST)))
     rows.append(_timed("nightly", size, ctx))
-    versions = {table: ctx.tables.version(table) for table in COMPARED}
+    versions = {table: ctx.tables.version(table) for table in silver.OF_IDENTITY}
     ctx.full, ctx.arrived = True, {}
     rows.append(_timed("full", size, ctx))
     for table, version in versions.items():
@@ -59,9 +52,11 @@ def nights(size: int, out: Path) -> list[dict]:
     return rows
 
 
-def _context(lake: Path, day: date) -> JobContext:
-    given = argparse.Namespace(date=day, lake=str(lake), landing=None, settings=(), env="local")
-    return context(argparse.Namespace(**vars(given), full=False, accept=None, json_logs=False))
+def context_of(lake: Path, day: date, landing: Path | None = None, settings: Sequence[str] = ()) -> JobContext:
+    """What jobs are given for one date of a benchmark's lake."""
+    where = {"lake": str(lake), "landing": landing and str(landing)}
+    options = {"settings": tuple(settings), "env": "local", "full": False, "accept": None, "json_logs": False}
+    return context(argparse.Namespace(date=day, **where, **options))
 
 
 def _timed(name: str, size: int, ctx: JobContext) -> dict:

@@ -31,8 +31,8 @@ class PeakMemory:
         while not self._over.wait(_MOMENT):
             held = _held()
             self.mb = max(self.mb, sum(held.values()) // 1024)
-            python = [kb for name, kb in held.items() if name[1].startswith("python") and name[0] != os.getpid()]
-            self.workers_mb = max(self.workers_mb, max(python, default=0) // 1024)
+            workers = [kb for (pid, name), kb in held.items() if name.startswith("python") and pid != os.getpid()]
+            self.workers_mb = max(self.workers_mb, max(workers, default=0) // 1024)
 
 
 def _held() -> dict[tuple[int, str], int]:

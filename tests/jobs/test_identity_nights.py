@@ -18,14 +18,6 @@ from tests.nights import night
 from transforms.contracts import silver
 
 Events = list[dict[str, Any]]
-TABLES = [
-    silver.IDENTITY_LINKS,
-    silver.IDENTITIES,
-    silver.IDENTITY_REFUSALS,
-    silver.IDENTITY_BAD_VALUES,
-    silver.IDENTITY_CHANGES,
-    silver.IDENTITY_HISTORY,
-]
 # Limits so low that a few people break each of them.
 IDENTITY: dict[str, Any] = {
     "whole_up_to": 0,
@@ -109,7 +101,7 @@ def resolved(spark: SparkSession, lake: Path, day: date, settings: Path, events:
 
 def differing(ctx: JobContext, settings: Path) -> list[str]:
     """Tables in which the night's rows are not those of a full pass of the same date, which replaces them."""
-    versions = {table: ctx.tables.version(table) for table in TABLES}
+    versions = {table: ctx.tables.version(table) for table in silver.OF_IDENTITY}
     again = night(Path(ctx.tables.lake), Path(ctx.tables.lake), ctx.run_date, [str(settings)], full=True)
     resolve_identities.run(again)
     assert "looked at again" not in again.facts

@@ -330,15 +330,20 @@ ACTIVITY = Table(
     ),
 )
 
-TABLES = (
-    EVENTS,
-    REJECTED_RECORDS,
+# Who is who: one run of resolve-identities leaves all of them.
+OF_IDENTITY = (
     IDENTITY_LINKS,
     IDENTITIES,
     IDENTITY_BAD_VALUES,
     IDENTITY_REFUSALS,
     IDENTITY_CHANGES,
     IDENTITY_HISTORY,
+)
+
+TABLES = (
+    EVENTS,
+    REJECTED_RECORDS,
+    *OF_IDENTITY,
     CUSTOMERS,
     ORDER_LINES,
     ORDERS,

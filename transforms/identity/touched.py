@@ -66,7 +66,7 @@ def newly_over_held(combinations: DataFrame, arrived: DataFrame, rules: Identity
 
 
 def carrying_any(combinations: DataFrame, wanted: DataFrame, types: list[str]) -> DataFrame:
-    """Combinations that carry one of some identifiers, each once.
+    """Combinations, or events, that carry one of some identifiers, each once.
 
     Args:
         wanted: key (identifier_type, identifier), of these types; it must fit a worker's memory.
