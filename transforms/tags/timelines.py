@@ -134,7 +134,9 @@ def _words(texts: list[pa.Array], owners: Ints, customers: int) -> tuple[pa.Arra
     """Each customer's different texts, ascending by bytes as Spark compares them; and each value's place among them."""
     if not texts:
         nothing = pa.array([], pa.string())
-        return pa.ListArray.from_arrays(pa.array(np.zeros(customers + 1), pa.int32()), nothing), np.empty((0, 0), dtype=np.int64)
+        return pa.ListArray.from_arrays(pa.array(np.zeros(customers + 1), pa.int32()), nothing), np.empty(
+            (0, 0), dtype=np.int64
+        )
     coded = pa.concat_arrays(texts).dictionary_encode()
     order = pc.array_sort_indices(coded.dictionary).to_numpy()
     rank = np.empty(len(order) + 1, dtype=np.int64)
