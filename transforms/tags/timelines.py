@@ -7,7 +7,7 @@ without moving a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial, reduce
 
 import numpy as np
@@ -44,13 +44,10 @@ def build_timelines(activity: DataFrame, rules: TagRules) -> DataFrame:
 
     A customer without a partial that any tag counts has no timeline.
     """
-    rows = _measured_rows(_with_day_orders(activity, rules), rules)
-    together = rows.sortWithinPartitions(
-        "customer_id", DAY, *[n for n in rows.columns if n not in ("customer_id", DAY)]
-    )
-    schema = timelines_table(rules).schema
+    # No second sort: the window over days has put them in this order.
+    in_order = _with_day_orders(activity, rules).sortWithinPartitions("customer_id", "counts_on_date")
     texts = [stream.name for stream in streams(rules) if stream.is_words]
-    return together.mapInArrow(partial(_packed, texts=texts), schema)
+    return _measured_rows(in_order, rules).mapInArrow(partial(_packed, texts=texts), timelines_table(rules).schema)
 
 
 def _with_day_orders(activity: DataFrame, rules: TagRules) -> DataFrame:
@@ -92,21 +89,23 @@ def _value(stream: Stream) -> Column:
 
 
 def _packed(batches: Iterator[pa.RecordBatch], texts: list[str]) -> Iterator[pa.RecordBatch]:
-    """Rows that come customer by customer, as one row of arrays each."""
+    """Rows that come customer by customer and day by day, as one row of arrays each."""
     for rows in _whole_customers(batches):
         ids = rows["customer_id"].combine_chunks()
         starts = np.flatnonzero(_begins(ids))
-        offsets = pa.array(np.append(starts, len(ids)), pa.int32())
-        owners = np.repeat(np.arange(len(starts)), np.diff(offsets.to_numpy()))
+        offsets = np.append(starts, len(ids))
+        owners = np.repeat(np.arange(len(starts)), np.diff(offsets))
         words, places = _words([rows[name].combine_chunks() for name in texts], owners, len(starts))
-        columns = {"customer_id": ids.take(pa.array(starts)), WORDS: words}
+        columns = dict(zip(texts, places, strict=True))
         for name in rows.column_names[1:]:
-            if name in texts:
-                values = pa.array(places[texts.index(name)])
-            else:
-                values = rows[name].combine_chunks().fill_null(UNKNOWN if name != DAY else 0)
-            columns[name] = pa.ListArray.from_arrays(offsets, values)
-        yield pa.RecordBatch.from_pydict(columns)
+            if name not in texts:
+                columns[name] = np.asarray(rows[name].combine_chunks().fill_null(UNKNOWN if name != DAY else 0))
+        order = _order(owners, columns)
+        lists = {n: pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), v[order]) for n, v in columns.items()}
+        arrays = {"customer_id": ids.take(pa.array(starts)), WORDS: words, **lists}
+        yield pa.RecordBatch.from_pydict(
+            {name: arrays[name] for name in ("customer_id", WORDS, *rows.column_names[1:])}
+        )
 
 
 def _whole_customers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -128,6 +127,16 @@ def _begins(ids: pa.Array) -> npt.NDArray[np.bool_]:
     """Whether a row is the first of its customer."""
     changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
     return np.append(True, changes) if len(ids) else np.array([], dtype=bool)
+
+
+def _order(owners: Ints, columns: Mapping[str, Ints]) -> Ints:
+    """Places of the rows in an order of their content: those of one customer and day come in none."""
+    day, order = columns[DAY], np.arange(len(owners))
+    as_before = np.append(False, (owners[1:] == owners[:-1]) & (day[1:] == day[:-1]))
+    tied = np.flatnonzero(as_before | np.append(as_before[1:], False))
+    keys = [columns[name][tied] for name in sorted(columns, reverse=True) if name != DAY]
+    order[tied] = tied[np.lexsort((*keys, day[tied], owners[tied]))]
+    return order
 
 
 def _words(texts: list[pa.Array], owners: Ints, customers: int) -> tuple[pa.Array, Ints]:
