@@ -47,6 +47,19 @@ class AuditRules(BaseModel):
     most_rejected_share: float = Field(ge=0, le=1)
 
 
+class PurchaseRules(BaseModel):
+    """What is no purchase, and whose purchases say nothing about customers.
+
+    Attributes:
+        exclude_gifts: what was given away counts neither in orders nor in tags, RFM and values.
+        exclude_staff: purchases of staff count neither in RFM and values nor in the summary of segments.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    exclude_gifts: bool
+    exclude_staff: bool
+
+
 class Settings(BaseModel):
     """All settings of a run."""
 
@@ -58,6 +71,7 @@ class Settings(BaseModel):
     channels: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
     customers: CustomerRules
+    purchases: PurchaseRules
     audit: AuditRules
     identity: IdentityRules
     tags: TagRules
