@@ -74,6 +74,13 @@ def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:
         return dict(zip(versions, counts, strict=True))
 
 
+def published_before(tables: Tables, day: date) -> date | None:
+    """The greatest published run date before a day; None where there is none."""
+    published = tables.read_or_empty(ops.PUBLICATIONS).where(F.col("run_date") < F.lit(day))
+    found = published.agg(F.max("run_date")).head()
+    return found[0] if found else None
+
+
 def today(tables: Tables) -> date | None:
     """The greatest published run date, so that publishing a backfill does not turn readers back."""
     found = tables.read_or_empty(ops.PUBLICATIONS).agg(F.max("run_date")).head()

@@ -28,7 +28,7 @@ from transforms.rfm import RfmRules
 from transforms.segments import SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
-from transforms.tags import TagRules, tag_columns
+from transforms.tags import HealthRules, TagRules, tag_columns
 
 SECTION_FILES = ("base", "identity", "tags", "rfm", "segments", "kpis")
 ENVIRONMENTS = ("local", "cluster")
@@ -75,6 +75,7 @@ class Settings(BaseModel):
     audit: AuditRules
     identity: IdentityRules
     tags: TagRules
+    tag_health: HealthRules
     rfm: RfmRules
     segments: SegmentRules
     kpis: KpiRules

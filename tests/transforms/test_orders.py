@@ -318,7 +318,9 @@ def without_gifts(order: Events) -> Events:
     lines = [row for row in order if row["event_type"] == "order"]
     paid = {row["line_id"] for row in lines if not row["is_gift"] and row["line_id"] is not None}
     given = {row["line_id"] for row in lines if row["is_gift"] and row["line_id"] is not None} - paid
-    return [row for row in order if not row["is_gift"] and (row["event_type"] == "order" or row["line_id"] not in given)]
+    return [
+        row for row in order if not row["is_gift"] and (row["event_type"] == "order" or row["line_id"] not in given)
+    ]
 
 
 def counts(order: Expected) -> bool:
