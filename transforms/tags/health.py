@@ -134,27 +134,20 @@ def health_rows(
 def newest_input(tag: Tag, rules: TagRules, newest: Newest) -> date | None:
     """The newest event_date that could feed a tag: of the event types that its `where` names, or else of all.
 
-    Where it sums a measure, only events that have it; of a tag over tags the newest of theirs; of attributes that of
+    Where it reads measures, only events that have one of them; of a tag over tags the newest of theirs; of attributes that of
     events that tell about a person. What came back of an order is an event of its own, so `day_order_count` is not
     looked at.
     """
     if tag.parsed.name == "attribute":
         return _newest_profile(tag.parsed.arguments[0], newest)
     if not tag.reads_activity:
-        read = [rules.tags[name] for name in tags_read(tag, rules)]
         attributes = tag.columns_of_cases() & set(ATTRIBUTE_TYPES) - set(rules.tags)
-        dates = [newest_input(other, rules, newest) for other in read]
+        dates = [newest_input(other, rules, newest) for other in rules.read_by(tag)]
         return max(filter(None, [*dates, *[_newest_profile(name, newest) for name in attributes]]), default=None)
     types = _event_types(tag.where)
     measured = {name.lower() for column in tag.parsed.of_kind("column") for name in columns_in(column)} & {*_MEASURES}
     of_types = [dates for event_type, dates in newest.items() if types is None or event_type in types]
     return max(filter(None, [dates[name] for dates in of_types for name in measured or {ANY}]), default=None)
-
-
-def tags_read(tag: Tag, rules: TagRules) -> list[str]:
-    """Tags that a ratio, trend or case reads, in declared order."""
-    named = {*tag.parsed.of_kind("tag"), *tag.columns_of_cases()}
-    return [name for name in rules.tags if name in named]
 
 
 def population_stability_index(expected: Bins, actual: Bins, is_number: bool) -> float | None:
