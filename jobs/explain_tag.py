@@ -1,14 +1,14 @@
-"""Which events make the value of a customer's tag: rows of silver.activity, the events behind them, stored and again."""
+"""Which events make the value of a customer's tag: the rows of silver.activity that count, and what is behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from transforms.identity.links import MAX_HOLDERS, without_linking_power
 from transforms.orders import RETURN_TYPES, order_events
 from transforms.tags import Tag, TagRules, compute_tags
 from transforms.tags.explain import (
+    Dates,
     attribute_said,
     attributes_read,
     dates_of,
@@ -57,13 +58,17 @@ def explain_tag(view: PublishedTables, console: Console, settings: Settings, cus
 
 @dataclass
 class _Part:
-    """One tag with the rows that count for it, those that only say whether others count, and the events behind."""
+    """One tag with the rows that count for it, those that only say whether others count, and the events behind.
+
+    `gives` is the column of what a row gives.
+    """
 
     tag: Tag
-    rows: list[Row]
-    beside: list[Row]
-    windows: Mapping[str, tuple[date | None, date]]
-    events: list[Row]
+    gives: str = ""
+    rows: list[Row] = field(default_factory=list)
+    beside: list[Row] = field(default_factory=list)
+    windows: Mapping[str, Dates] = field(default_factory=dict)
+    events: list[Row] = field(default_factory=list)
 
 
 def _explained(view: PublishedTables, settings: Settings, customer: str, name: str, day: date) -> list[_Part]:
@@ -88,13 +93,14 @@ def _explained(view: PublishedTables, settings: Settings, customer: str, name: s
 
 def _part(tag: Tag, measured: Tag | None, rows: Sequence[Row], day: date) -> _Part:
     if measured is None:
-        return _Part(tag, [], [], {}, [])
-    qualifying = [row for row in rows if row[f"gives_{measured.name}"] is not None]
+        return _Part(tag)
+    gives = f"gives_{measured.name}"
+    qualifying = [row for row in rows if row[gives] is not None]
     windows = dates_of(tag, day, [row.date for row in qualifying])
     counted = [row for row in qualifying if is_within(row.date, windows)]
     days = {row.date for row in counted} if reads_the_day(measured) else set()
-    beside = [row for row in rows if row.date in days and row.order_count and row not in counted]
-    return _Part(tag, _in_order(counted), _in_order(beside), windows, [])
+    beside = [row for row in rows if row.date in days and row.order_count and row[gives] is None]
+    return _Part(tag, gives, _in_order(counted), _in_order(beside), windows)
 
 
 def _computed_again(
@@ -180,9 +186,7 @@ def _print(
         console.print(f"  reads {', '.join([*read, *attributes_read(tag, rules)])}")
     if attribute_said(tag):
         for event in part.events:
-            console.print(
-                f"    {event.event_at:%Y-%m-%d %H:%M} UTC {event.source} {event.event_type} says {event.value}"
-            )
+            console.print(f"    {_happened(event)} says {event.value}")
     _print_rows(console, part)
     if tag.name not in stored:
         console.print("  not stored: the run was made with settings that have no such tag")
@@ -197,10 +201,9 @@ def _print_rows(console: Console, part: _Part) -> None:
     """Rows of activity with what each gives, and below each the events that it sums up."""
     if not part.windows:
         return
-    gives = next((f"gives_{tag}" for tag in (part.tag.name, *part.tag.parsed.of_kind("tag")) if _has(part, tag)), "")
     console.print(f"  rows of silver.activity that count: {len(part.rows) or 'none'}")
     for row in part.rows:
-        _print_row(console, part, row, f"gives {row[gives]}")
+        _print_row(console, part, row, f"gives {row[part.gives]}")
     if part.beside:
         console.print("  rows of the same days that say what still is a purchase:")
     for row in part.beside:
@@ -215,9 +218,7 @@ def _print_row(console: Console, part: _Part, row: Row, gives: str) -> None:
     for event in events:
         named = {"order": event.order_id, "product": event.product_id, "amount": event.amount, "rating": event.rating}
         said = " ".join(f"{what} {value}" for what, value in named.items() if value is not None)
-        console.print(
-            f"      {event.event_at:%Y-%m-%d %H:%M} UTC {event.source} {event.event_type} {said} event_id {event.event_id}"
-        )
+        console.print(f"      {_happened(event)} {said} event_id {event.event_id}")
     if len(events) != row.event_count:
         console.print(f"      {len(events)} of {row.event_count} events found")
 
@@ -243,12 +244,12 @@ def _unknown_customer(view: PublishedTables, customer: str, day: date) -> str:
     return f"{told}; nearest: {', '.join(row.customer_id for row in like)}"
 
 
-def _of(customer: str) -> Any:
+def _happened(event: Row) -> str:
+    return f"{event.event_at:%Y-%m-%d %H:%M} UTC {event.source} {event.event_type}"
+
+
+def _of(customer: str) -> Column:
     return F.col("customer_id") == customer
-
-
-def _has(part: _Part, tag: str) -> bool:
-    return bool(part.rows) and f"gives_{tag}" in part.rows[0] and part.rows[0][f"gives_{tag}"] is not None
 
 
 def _in_order(rows: Iterable[Row]) -> list[Row]:

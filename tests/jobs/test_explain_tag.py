@@ -49,7 +49,7 @@ EVENTS = [
     # brought back by phone to the service, and another order: another customer's, whatever the line looks like
     event("r1", "return", source="service", channel="service", order_id="store_pos:1", line_id="2", amount=40,
           event_date=days_before(5), identifiers={"phone": "p"}),
-    event("e3", order_id="store_pos:3", amount=30, category="tea", event_date=days_before(29), identifiers={"phone": "p"}),
+    event("e3", order_id="store_pos:3", amount=30, category="tea", event_date=days_before(29)),
     event("e4", order_id="store_pos:4", amount=25, category="tea", event_date=days_before(30)),  # just outside
     event("other", line_id="1", amount=60, category="tea", product_id="P1", identifiers={"member": "M2"},
           **{**USUAL, "order_id": "store_pos:2"}),

@@ -27,7 +27,7 @@ def tags_behind(name: str, rules: TagRules) -> list[str]:
 
 
 def measured_tag(tag: Tag, rules: TagRules) -> Tag | None:
-    """Whose rows of activity a tag measures: its own, a trend those of the tag that it compares; null for the others."""
+    """Whose rows of activity a tag measures: its own, or of a trend those of the tag that it compares."""
     if tag.parsed.name == "trend":
         return rules.tags[tag.parsed.of_kind("tag")[0]]
     return tag if tag.reads_activity else None

@@ -134,9 +134,9 @@ def health_rows(
 def newest_input(tag: Tag, rules: TagRules, newest: Newest) -> date | None:
     """The newest event_date that could feed a tag: of the event types that its `where` names, or else of all.
 
-    Where it reads measures, only events that have one of them; of a tag over tags the newest of theirs; of attributes that of
-    events that tell about a person. What came back of an order is an event of its own, so `day_order_count` is not
-    looked at.
+    Where it reads measures, only events that have one of them; of a tag over tags the newest of theirs; of attributes
+    that of events that tell about a person. What came back of an order is an event of its own, so `day_order_count`
+    is not looked at.
     """
     if tag.parsed.name == "attribute":
         return _newest_profile(tag.parsed.arguments[0], newest)
