@@ -41,7 +41,7 @@ def _report_health(ctx: JobContext, read: set[str]) -> None:
         ctx.settings.tag_health,
         [row.asDict() for row in shapes],
         {row.event_type: row.asDict() for row in newest},
-        {row.tag: row.unused_since for row in known},
+        {row.tag: row.unused_since_date for row in known},
         read,
         day,
     )

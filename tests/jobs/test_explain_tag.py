@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,19 @@ EVENTS = [
 
 
 @pytest.fixture(scope="module")
-def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interpreted(spark: SparkSession) -> Iterator[None]:
+    """A dozen rows a plan are not worth compiling it."""
+    said = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    before = {key: str(spark.conf.get(key)) for key in said}
+    for key, value in said.items():
+        spark.conf.set(key, value)
+    yield
+    for key, value in before.items():
+        spark.conf.set(key, value)
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, interpreted: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Silver as its jobs would leave it, tags of the small rules, published as DAY."""
     lake = tmp_path_factory.mktemp("explain") / "lake"
     tables = Tables(spark, str(lake), "test", DAY)

@@ -151,7 +151,7 @@ def test_freshness_is_of_the_events_that_could_feed_a_tag(spark: SparkSession) -
 
 def test_stale_and_unused_tags() -> None:
     newest = {
-        "view": {"event_date": D - timedelta(days=3)},  # a day too old for class high
+        "view": {"event_date": D - timedelta(days=3), "net_amount": None},  # a day too old for class high
         "order": {"event_date": D, "net_amount": D - timedelta(days=7)},  # just fresh enough for medium
     }
     shapes = [{"tag": "views", "coverage": 0.25, "distinct_values": 3, "psi": 0.1234567}]
@@ -168,7 +168,7 @@ def test_stale_and_unused_tags() -> None:
         "city": (None, True),  # nobody ever told anything
         "share": (3, False),  # the fresher of the two that it reads
     }
-    unused = {name: (row["unused_since"], row["is_unused"]) for name, row in found.items()}
+    unused = {name: (row["unused_since_date"], row["is_unused"]) for name, row in found.items()}
     assert unused == {
         "views": (None, False),  # a segment reads it again
         "spent": (D - timedelta(days=89), False),

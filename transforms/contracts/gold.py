@@ -83,7 +83,9 @@ TAG_HEALTH = Table(
         Column(
             "is_stale", "boolean", "已过期", "Whether nothing could feed it for longer than its refresh class allows"
         ),
-        Column("unused_since", "date", "未用起始", "First published run date since which nothing reads it; null: read"),
+        Column(
+            "unused_since_date", "date", "未用起始", "First published run date since which nothing reads it; null: read"
+        ),
         Column("is_unused", "boolean", "未被使用", "Whether nothing has read it for as long as the settings say"),
     ),
 )

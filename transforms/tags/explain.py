@@ -53,7 +53,7 @@ def rows_for(tags: Sequence[Tag], activity: DataFrame, as_of: date) -> DataFrame
 
     Returns:
         Its columns, `date`, `day_order_count`, and for each tag `gives_<name>`, a text, null where the row does not
-        qualify.
+        qualify or adds 0 to a sum: partials of all kinds do.
     """
     is_seen = (F.col("event_date") <= F.lit(as_of)) & (F.col("counts_on_date") <= F.lit(as_of))
     of_day = Window.partitionBy("counts_on_date")
@@ -96,7 +96,10 @@ def reads_the_day(tag: Tag) -> bool:
 def _qualifies(tag: Tag) -> Column:
     holds = F.expr(tag.where) if tag.where else F.lit(True)
     columns = tag.parsed.of_kind("column")
-    return holds & F.expr(columns[0]).isNotNull() if columns else holds
+    if not columns:
+        return holds
+    adds_nothing = tag.parsed.name == "sum" and tag.null_policy == "clear"  # keep_last looks at the dates of all
+    return holds & (F.expr(columns[0]) != 0 if adds_nothing else F.expr(columns[0]).isNotNull())
 
 
 def _gives(tag: Tag) -> Column:

@@ -114,7 +114,7 @@ def health_rows(
         shape = shaped.get(name, {})
         newest_date = newest_input(tag, rules, newest)
         freshness = (as_of - newest_date).days if newest_date else None
-        unused_since = None if name in read else before.get(name) or as_of
+        unused_since_date = None if name in read else before.get(name) or as_of
         rows.append(
             (
                 as_of,
@@ -124,8 +124,8 @@ def health_rows(
                 freshness,
                 _rounded(shape.get("psi")) if name in before else None,
                 freshness is None or freshness > getattr(health.stale_days, tag.refresh),
-                unused_since,
-                unused_since is not None and unused_since <= as_of - timedelta(health.unused_days),
+                unused_since_date,
+                unused_since_date is not None and unused_since_date <= as_of - timedelta(health.unused_days),
             )
         )
     return rows
