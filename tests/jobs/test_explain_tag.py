@@ -179,7 +179,20 @@ def test_a_customer_without_rows(told: Any) -> None:
     assert lines[-1] == "stored null, from these rows null: they agree"
 
 
+def test_what_is_not_known_is_said_with_what_is_like_it(
+    lake: Path, told: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told("C1", "spend") == (1, ["spend is not a tag; nearest: spent"])
+    assert told("C9", "spent") == (1, [f"C9 is no customer on {DAY}; nearest: C1, C2, C3"])
+    ask = ["explain", "tag", "C1", "order_count_30", "--lake", str(lake)]  # as a person types it
+    assert cli.run(ask) == 1
+    assert "order_count_30d" in capsys.readouterr().out
+    assert cli.run([*ask[:3], "order_count_30d", *ask[4:], "--date", "2020-01-01"]) == 1
+    assert "never published" in capsys.readouterr().out
+
+
 def test_a_value_that_its_rows_do_not_give_is_said_so(spark: SparkSession, lake: Path, told: Any) -> None:
+    """Last, because it spoils the lake."""
     path = str(lake / "gold/customer_tags")
     rows = spark.read.format("delta").load(path).withColumn("spent", F.expr("spent + 0.01").cast("decimal(18,2)"))
     rows.localCheckpoint().write.format("delta").mode("overwrite").save(path)  # version 1: not what was published
@@ -191,15 +204,3 @@ def test_a_value_that_its_rows_do_not_give_is_said_so(spark: SparkSession, lake:
     moved.localCheckpoint().write.format("delta").mode("overwrite").save(publications)
     code, lines = told("C1", "spent")
     assert (code, lines[-1]) == (1, "stored 90.01, from these rows 90.00: THEY DO NOT AGREE")
-
-
-def test_what_is_not_known_is_said_with_what_is_like_it(
-    lake: Path, told: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert told("C1", "spend") == (1, ["spend is not a tag; nearest: spent"])
-    assert told("C9", "spent") == (1, [f"C9 is no customer on {DAY}; nearest: C1, C2, C3"])
-    ask = ["explain", "tag", "C1", "order_count_30", "--lake", str(lake)]  # as a person types it
-    assert cli.run(ask) == 1
-    assert "order_count_30d" in capsys.readouterr().out
-    assert cli.run([*ask[:3], "order_count_30d", *ask[4:], "--date", "2020-01-01"]) == 1
-    assert "never published" in capsys.readouterr().out
