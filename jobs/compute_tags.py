@@ -5,11 +5,12 @@ from __future__ import annotations
 from pyspark.sql import functions as F
 
 from jobs.runtime.catalogues import write_catalogue
-from jobs.runtime.job import JobContext, main
+from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.publications import published_before
 from jobs.runtime.tables import among
 from transforms.contracts import gold, silver
-from transforms.tags import catalogue_rows, compute_tags, health_rows, newest_events, tag_columns, tag_shapes
+from transforms.drift import shapes
+from transforms.tags import catalogue_rows, compute_tags, health_rows, newest_events, tag_columns
 from transforms.usage import tag_users
 
 
@@ -33,13 +34,15 @@ def _report_health(ctx: JobContext, read: set[str]) -> None:
     day, rules = ctx.run_date, ctx.settings.tags
     earlier = published_before(ctx.tables, day)
     days = [day, earlier] if earlier else [day]
-    shapes = tag_shapes(ctx.tables.read("gold.customer_tags").where(among("run_date", days)), day, rules).collect()
-    newest = newest_events(ctx.tables.read(silver.ACTIVITY), day).collect()
+    slices = ctx.tables.read("gold.customer_tags").where(among("run_date", days))
+    shaped, newest = side_by_side(
+        shapes(slices, day, rules.types).collect, newest_events(ctx.tables.read(silver.ACTIVITY), day).collect
+    )
     known = ctx.tables.read_or_empty(gold.TAG_HEALTH).where(among("run_date", days[1:])).collect()
     rows = health_rows(
         rules,
         ctx.settings.tag_health,
-        [row.asDict() for row in shapes],
+        [row.asDict() for row in shaped],
         {row.event_type: row.asDict() for row in newest},
         {row.tag: row.unused_since_date for row in known},
         read,

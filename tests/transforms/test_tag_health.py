@@ -12,8 +12,9 @@ from pyspark.sql import Row, SparkSession
 
 from tests.builders import frame
 from transforms.contracts import gold, silver
-from transforms.tags import HealthRules, TagRules, health_rows, newest_events, tag_columns, tag_shapes
-from transforms.tags.health import newest_input, population_stability_index
+from transforms.drift import population_stability_index, shapes
+from transforms.tags import HealthRules, TagRules, health_rows, newest_events, tag_columns
+from transforms.tags.health import newest_input
 
 D = date(2026, 6, 30)
 BEFORE = D - timedelta(days=3)  # the last published run
@@ -35,10 +36,10 @@ RULES = TagRules.model_validate(
 HEALTH = HealthRules.model_validate({"stale_days": {"high": 2, "medium": 7, "low": 31}, "unused_days": 90})
 
 
-def shaped(spark: SparkSession, *rows: dict[str, Any]) -> dict[str, Row]:
+def shapes_of(spark: SparkSession, *rows: dict[str, Any]) -> dict[str, Row]:
     table = gold.customer_tags_table(tag_columns(RULES))
-    found = tag_shapes(frame(spark, table, rows).repartition(3), D, RULES).collect()
-    return {row.tag: row for row in found}
+    found = shapes(frame(spark, table, rows).repartition(3), D, RULES.types).collect()
+    return {row.name: row for row in found}
 
 
 def of(day: date, number: int, **tags: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def test_shapes_of_two_runs(spark: SparkSession) -> None:
         of(BEFORE, n, views=n, spent=Decimal(spent[n]), last_view=None if n == 0 else BEFORE, city="杭州")
         for n in range(5)
     ]
-    found = shaped(spark, *tonight, *earlier)
+    found = shapes_of(spark, *tonight, *earlier)
     assert {name: (row.coverage, row.distinct_values) for name, row in found.items()} == {
         "views": (1, 3),  # 0, 17, and 123 beside 129, which are 120 both
         "spent": (1, 4),  # 431.99 and 437 are 430 both
@@ -71,9 +72,9 @@ def test_shapes_of_two_runs(spark: SparkSession) -> None:
     # City: 杭州 from 5/5 to 1/5; unknown (1/5) and 上海 (3/5) were nowhere before, which is taken as 0.0001.
     by_hand = (0.2 - 1) * log(0.2 / 1) + (0.2 - 1e-4) * log(0.2 / 1e-4) + (0.6 - 1e-4) * log(0.6 / 1e-4)
     assert found["city"].psi == pytest.approx(by_hand, abs=1e-9)
-    alone = shaped(spark, *tonight)
+    alone = shapes_of(spark, *tonight)
     assert {row.psi for row in alone.values()} == {None}  # nothing to compare with
-    assert shaped(spark) == {}
+    assert shapes_of(spark) == {}
 
 
 def test_drift_of_numbers_is_over_the_deciles_of_the_earlier_run() -> None:
@@ -154,9 +155,9 @@ def test_stale_and_unused_tags() -> None:
         "view": {"event_date": D - timedelta(days=3), "net_amount": None},  # a day too old for class high
         "order": {"event_date": D, "net_amount": D - timedelta(days=7)},  # just fresh enough for medium
     }
-    shapes = [{"tag": "views", "coverage": 0.25, "distinct_values": 3, "psi": 0.1234567}]
+    shaped = [{"name": "views", "coverage": 0.25, "distinct_values": 3, "psi": 0.1234567}]
     since = {"views": D - timedelta(days=90), "spent": D - timedelta(days=89), "last_view": None, "city": None}
-    rows = health_rows(RULES, HEALTH, shapes, newest, since, {"city", "views"}, D)
+    rows = health_rows(RULES, HEALTH, shaped, newest, since, {"city", "views"}, D)
     found = {row[1]: dict(zip(gold.TAG_HEALTH.column_names, row, strict=True)) for row in rows}
     assert list(found) == list(RULES.tags)
     assert (found["views"]["coverage"], found["views"]["psi"]) == (Decimal("0.250000"), Decimal("0.123457"))
@@ -176,6 +177,6 @@ def test_stale_and_unused_tags() -> None:
         "city": (None, False),
         "share": (D, False),  # a new tag, so also without a psi
     }
-    later = health_rows(RULES, HEALTH, shapes, newest, since, {"city", "views"}, D + timedelta(days=1))
+    later = health_rows(RULES, HEALTH, shaped, newest, since, {"city", "views"}, D + timedelta(days=1))
     assert [row[1] for row in later if row[-1]] == ["spent"]  # ninety days it is now
     assert found["share"]["psi"] is None

@@ -6,7 +6,7 @@ catalogue, `engine` the computation, `health` what became of it, `explain` what 
 
 from transforms.tags.declarations import Case, Tag, TagRules, catalogue_rows, tag_columns
 from transforms.tags.engine import compute_tags
-from transforms.tags.health import HealthRules, health_rows, newest_events, tag_shapes
+from transforms.tags.health import HealthRules, health_rows, newest_events
 
 __all__ = [
     "Case",
@@ -18,5 +18,4 @@ __all__ = [
     "health_rows",
     "newest_events",
     "tag_columns",
-    "tag_shapes",
 ]
