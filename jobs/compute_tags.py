@@ -1,4 +1,4 @@
-"""compute-tags: silver.activity, silver.customers -> gold.customer_tags, gold.tag_catalogue, gold.tag_health."""
+"""compute-tags: silver.timelines, customers, activity -> gold.customer_tags, gold.tag_catalogue, gold.tag_health."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from jobs.runtime.publications import published_before
 from jobs.runtime.tables import among
 from transforms.contracts import gold, silver
 from transforms.drift import shapes
-from transforms.tags import catalogue_rows, compute_tags, health_rows, newest_events, tag_columns
+from transforms.tags import (
+    catalogue_rows,
+    health_rows,
+    newest_events,
+    tag_columns,
+    tags_of_timelines,
+    timelines_table,
+)
 from transforms.usage import tag_users
 
 
 def run(ctx: JobContext) -> None:
     """All tags of the settings for all customers, as of the run date, and how these tags do."""
     rules = ctx.settings.tags
-    activity = ctx.owned(silver.ACTIVITY).where("customer_id is not null")
-    tags = compute_tags(activity, ctx.tables.read(silver.CUSTOMERS), ctx.run_date, rules)
+    timelines, customers = ctx.tables.read(timelines_table(rules)), ctx.tables.read(silver.CUSTOMERS)
+    tags = tags_of_timelines(timelines, customers, ctx.run_date, rules)
     table = gold.customer_tags_table(tag_columns(rules))
     dated = tags.withColumn("run_date", F.lit(ctx.run_date))
-    ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
+    with ctx.interpreted(0):  # compiled, 90 columns are methods too large for Java: half again as slow
+        ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
     catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments))
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)

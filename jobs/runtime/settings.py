@@ -60,6 +60,13 @@ class PurchaseRules(BaseModel):
     exclude_staff: bool
 
 
+class TimelineRules(BaseModel):
+    """Up to how many events a night makes all timelines anew, because finding the touched ones costs more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    whole_up_to: int = Field(ge=0)
+
+
 class Settings(BaseModel):
     """All settings of a run."""
 
@@ -73,6 +80,7 @@ class Settings(BaseModel):
     customers: CustomerRules
     purchases: PurchaseRules
     audit: AuditRules
+    timelines: TimelineRules
     identity: IdentityRules
     tags: TagRules
     tag_health: HealthRules
