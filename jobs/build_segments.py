@@ -14,7 +14,8 @@ def run(ctx: JobContext) -> None:
     members = build_segments(customers, ctx.run_date, ctx.settings.segments)
     ctx.facts["memberships"] = ctx.tables.overwrite_slice(gold.SEGMENT_MEMBERS, members, run_date=ctx.run_date).rows
     written = ctx.tables.read(gold.SEGMENT_MEMBERS).where(f"run_date = date'{ctx.run_date}'")
-    summary = summarise_segments(written, customers, ctx.run_date, ctx.settings.segments)
+    counted = ctx.without_staff(customers)
+    summary = summarise_segments(ctx.without_staff(written), counted, ctx.run_date, ctx.settings.segments)
     ctx.tables.overwrite_slice(gold.SEGMENT_SUMMARY, summary.coalesce(1), run_date=ctx.run_date)
 
 

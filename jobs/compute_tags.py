@@ -1,18 +1,28 @@
-"""compute-tags: silver.timelines, silver.customers -> gold.customer_tags, gold.tag_catalogue."""
+"""compute-tags: silver.timelines, customers, activity -> gold.customer_tags, gold.tag_catalogue, gold.tag_health."""
 
 from __future__ import annotations
 
 from pyspark.sql import functions as F
 
 from jobs.runtime.catalogues import write_catalogue
-from jobs.runtime.job import JobContext, main
+from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.publications import published_before
+from jobs.runtime.tables import among
 from transforms.contracts import gold, silver
-from transforms.tags import catalogue_rows, tag_columns, tags_of_timelines, timelines_table
+from transforms.drift import shapes
+from transforms.tags import (
+    catalogue_rows,
+    health_rows,
+    newest_events,
+    tag_columns,
+    tags_of_timelines,
+    timelines_table,
+)
 from transforms.usage import tag_users
 
 
 def run(ctx: JobContext) -> None:
-    """All tags of the settings for all customers, as of the run date."""
+    """All tags of the settings for all customers, as of the run date, and how these tags do."""
     rules = ctx.settings.tags
     timelines, customers = ctx.tables.read(timelines_table(rules)), ctx.tables.read(silver.CUSTOMERS)
     tags = tags_of_timelines(timelines, customers, ctx.run_date, rules)
@@ -21,8 +31,35 @@ def run(ctx: JobContext) -> None:
     with ctx.interpreted(0):  # compiled, 90 columns are methods too large for Java: half again as slow
         ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
-    used_by = tag_users(tag_columns(rules), ctx.settings.segments)
-    write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue_rows(rules, used_by))
+    catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments))
+    write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)
+    used_by = gold.TAG_CATALOGUE.column_names.index("used_by")
+    _report_health(ctx, {row[0] for row in catalogue if row[used_by]})
+
+
+def _report_health(ctx: JobContext, read: set[str]) -> None:
+    """Tonight's slice beside that of the last published run; of a rerun that is still the night before."""
+    day, rules = ctx.run_date, ctx.settings.tags
+    earlier = published_before(ctx.tables, day)
+    days = [day, earlier] if earlier else [day]
+    slices = ctx.tables.read("gold.customer_tags").where(among("run_date", days))
+    shaped, newest = side_by_side(
+        shapes(slices, day, rules.types).collect, newest_events(ctx.tables.read(silver.ACTIVITY), day).collect
+    )
+    known = ctx.tables.read_or_empty(gold.TAG_HEALTH).where(among("run_date", days[1:])).collect()
+    rows = health_rows(
+        rules,
+        ctx.settings.tag_health,
+        [row.asDict() for row in shaped],
+        {row.event_type: row.asDict() for row in newest},
+        {row.tag: row.unused_since_date for row in known},
+        read,
+        day,
+    )
+    ctx.tables.overwrite_slice(gold.TAG_HEALTH, ctx.small_frame(rows, gold.TAG_HEALTH), run_date=day)
+    for name in ("is_stale", "is_unused"):
+        place = gold.TAG_HEALTH.column_names.index(name)
+        ctx.facts[name.removeprefix("is_")] = sum(row[place] for row in rows)
 
 
 if __name__ == "__main__":

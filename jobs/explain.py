@@ -1,143 +1,50 @@
-"""explain: why two identifiers are one customer or not, and what a customer consists of."""
+"""explain: why two identifiers are one customer, what a customer consists of, and which events make a tag's value."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs.runtime.job import DONE, FAILED, add_settings_arguments
+from jobs.explain_identity import IdentityView, explain_customer, explain_identity
+from jobs.explain_tag import explain_tag
+from jobs.runtime.job import a_date, add_settings_arguments
 from jobs.runtime.keys import stored_identifier
-from jobs.runtime.publications import current
+from jobs.runtime.publications import PublishedTables
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import Settings, SettingsError, load_settings
 from jobs.runtime.tables import Tables
-from transforms.identity.explain import Evidence, density, shortest_chain
 from transforms.identity.replay import Node
 
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """What to explain, and of which lake."""
-    things = parser.add_subparsers(title="what", metavar="identity|customer", required=True, dest="what")
+    things = parser.add_subparsers(title="what", metavar="identity|customer|tag", required=True, dest="what")
     identity = things.add_parser("identity", help="why two identifiers are one customer, or what stands between them")
     identity.add_argument("identifiers", nargs=2, metavar="TYPE:VALUE", help="raw or stored, as phone:13812345678")
     customer = things.add_parser("customer", help="identifiers, evidence and history of a customer")
     customer.add_argument("customer_id", metavar="CUSTOMER")
-    for thing in (identity, customer):
+    tag = things.add_parser("tag", help="the events that make the value of a customer's tag")
+    tag.add_argument("customer_id", metavar="CUSTOMER")
+    tag.add_argument("tag", metavar="TAG")
+    tag.add_argument("--date", type=a_date, metavar="D", help="a published run date (default: the current one)")
+    for thing in (identity, customer, tag):
         thing.add_argument("--lake", required=True, metavar="URI")
         add_settings_arguments(thing)
 
 
 def run_explain(arguments: argparse.Namespace) -> int:
-    """Print the explanation, from the published tables; 1 where the identifier or customer is not known."""
+    """Print the explanation, from the published tables; 1 where what is asked for is not known."""
     settings = load_settings(arguments.settings, arguments.env)
     nodes = [_node(text, settings, arguments.env) for text in getattr(arguments, "identifiers", ())]
     tables = Tables(build_session(settings), arguments.lake, "explain", None)
+    published = PublishedTables(tables, getattr(arguments, "date", None))
     console = Console(highlight=False, soft_wrap=True)
-    view = _Published(tables)
+    if arguments.what == "tag":
+        return explain_tag(published, console, settings, arguments.customer_id, arguments.tag)
     if arguments.what == "identity":
-        return _explain_identity(view, console, *nodes)
-    return _explain_customer(view, console, arguments.customer_id)
-
-
-class _Published:
-    """The identity tables as published, or as they stand where nothing was published yet."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._versions = {entry.table: entry.version for entry in current(tables)}
-
-    def read(self, name: str) -> DataFrame:
-        return self._tables.read(name, self._versions.get(name))
-
-    def owners(self, nodes: Sequence[Node]) -> dict[Node, tuple[str | None, str]]:
-        """Customer and status of identifiers."""
-        rows = self.read("silver.identities").where(_among("identifier_type", "identifier", nodes)).collect()
-        return {(row.identifier_type, row.identifier): (row.customer_id, row.status) for row in rows}
-
-    def members(self, customers: Sequence[str]) -> list[Node]:
-        """Identifiers of a few customers."""
-        rows = self.read("silver.identities").where(F.col("customer_id").isin(*customers)).collect()
-        return sorted((row.identifier_type, row.identifier) for row in rows)
-
-    def evidence(self, nodes: Sequence[Node]) -> list[Evidence]:
-        """Links and refusals that touch the identifiers; a refused link is a refusal only."""
-        touching = _among("type_a", "value_a", nodes) | _among("type_b", "value_b", nodes)
-        found: dict[tuple[Node, Node], Evidence] = {}
-        for name in ("silver.identity_links", "silver.identity_refusals"):
-            for row in self.read(name).where(touching).collect():
-                ends = (row.type_a, row.value_a), (row.type_b, row.value_b)
-                before = found[ends].told if ends in found else {}
-                found[ends] = Evidence(*ends, {**before, **row.asDict()})
-        return list(found.values())
-
-
-def _explain_identity(view: _Published, console: Console, a: Node, b: Node) -> int:
-    owners = view.owners([a, b])
-    unheard = [node for node in (a, b) if node not in owners]
-    if unheard:
-        console.print(f"not known: {', '.join(map(_named, unheard))}: no event up to the last publication carries it")
-        return FAILED
-    for node in (a, b):
-        customer, status = owners[node]
-        console.print(f"{_named(node)}: {status}, customer {customer or '–'}")
-    customers = sorted({customer for customer, _ in owners.values() if customer})
-    chain = shortest_chain(view.evidence([*view.members(customers), a, b]), a, b)
-    if owners[a][0] and owners[a][0] == owners[b][0]:
-        console.print("They are one customer, by this evidence:")
-    elif chain is None:
-        console.print("They are not one customer: no chain of events connects them.")
-    else:
-        console.print("They are not one customer: a link on the only way between them is refused:")
-    for link in chain or ():
-        console.print(f"  {_told(link)}")
-    return DONE
-
-
-def _explain_customer(view: _Published, console: Console, customer: str) -> int:
-    history = view.read("silver.identity_history")
-    times = history.where(F.col("customer_id") == customer).orderBy("valid_from", "identifier_type", "identifier")
-    nodes = view.members([customer])
-    if not nodes and times.isEmpty():
-        console.print(f"{customer} is not known: neither now nor on any earlier day")
-        return FAILED
-    evidence = view.evidence(nodes)
-    inside = [link for link in evidence if not link.is_refused and link.a in nodes and link.b in nodes]
-    console.print(f"{customer}: {len(nodes)} identifiers, {len(inside)} links, density {density(len(nodes), inside)}")
-    for node in nodes:
-        console.print(f"  {_named(node)}")
-    for title, links in (("Evidence", inside), ("Refused", [link for link in evidence if link.is_refused])):
-        if links:
-            console.print(f"{title}:")
-        for link in sorted(links, key=lambda link: (link.a, link.b)):
-            console.print(f"  {_told(link)}")
-    console.print("History:")
-    for row in times.collect():
-        until = row.valid_to or "now"
-        console.print(f"  {row.valid_from} to {until}: {_named((row.identifier_type, row.identifier))}")
-    return DONE
-
-
-def _told(link: Evidence) -> str:
-    """A link in words."""
-    told = link.told
-    strength = (
-        f"probability {told['probability']:.6f}" if link.is_likeness else f"{told.get('event_count') or 0} events"
-    )
-    parts = [f"{_named(link.a)} – {_named(link.b)}", strength]
-    if told.get("sources"):
-        parts.append(f"from {', '.join(told['sources'])}")
-    if told.get("first_arrival_date"):
-        parts.append(f"first {told['first_arrival_date']}")
-    if told.get("last_seen_at"):
-        parts.append(f"last {told['last_seen_at']:%Y-%m-%d %H:%M} UTC")
-    if link.is_refused:
-        rule = f" ({told['rule']})" if told.get("rule") else ""
-        parts.append(f"refused: {told['reason']}{rule}")
-    return " · ".join(parts)
+        return explain_identity(IdentityView(published), console, *nodes)
+    return explain_customer(IdentityView(published), console, arguments.customer_id)
 
 
 def _node(text: str, settings: Settings, env: str) -> Node:
@@ -149,12 +56,3 @@ def _node(text: str, settings: Settings, env: str) -> Node:
     if rules.named(kind).personal and len(raw) == 64 and set(raw) <= set("0123456789abcdef"):
         return kind, raw
     return kind, stored_identifier(kind, raw, settings, env)
-
-
-def _named(node: Node) -> str:
-    return f"{node[0]}:{node[1]}"
-
-
-def _among(kind: str, value: str, nodes: Sequence[Node]) -> Column:
-    """Whether a pair of columns names one of a few identifiers."""
-    return F.concat(kind, F.lit(":"), value).isin([_named(node) for node in nodes])

@@ -13,7 +13,7 @@ from transforms.rfm import score_rfm
 
 def run(ctx: JobContext) -> None:
     """Scores and thresholds of every scope in the settings, as of the run date."""
-    lines = ctx.owned(silver.ORDER_LINES).where("customer_id is not null")
+    lines = ctx.counted(silver.ORDER_LINES)
     customers = ctx.tables.read(silver.CUSTOMERS)
     frozen = _frozen(ctx)
     scores, thresholds = score_rfm(lines, _unmatched_returns(ctx), customers, ctx.run_date, ctx.settings.rfm, frozen)
@@ -23,10 +23,8 @@ def run(ctx: JobContext) -> None:
 
 def _unmatched_returns(ctx: JobContext) -> DataFrame:
     """Returns that name no known order, by their own date; those that do are netted in the lines."""
-    activity = ctx.owned(silver.ACTIVITY).where(
-        F.col("event_type").isin(*RETURN_TYPES) & F.col("customer_id").isNotNull()
-    )
-    return activity.where("not is_matched").withColumn("province", F.lit(None).cast("string"))
+    back = ctx.counted(silver.ACTIVITY).where(F.col("event_type").isin(*RETURN_TYPES) & ~F.col("is_matched"))
+    return back.withColumn("province", F.lit(None).cast("string"))
 
 
 def _frozen(ctx: JobContext) -> DataFrame | None:

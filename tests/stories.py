@@ -37,6 +37,7 @@ def _order_events(chance: Random, order_id: str, line_days: int) -> Events:
                 identifiers={lead: f"{lead}{chance.randint(0, 1)}"} if lead else None,
                 quantity=chance.choice([None, 1, 2]),
                 amount=chance.choice(AMOUNTS),
+                is_gift=chance.choice([None, None, None, False, True]),
             )
         )
     after = first + timedelta(days=line_days)
@@ -54,4 +55,5 @@ def _came_back(chance: Random, event_id: str, order_id: str, after: date) -> dic
         identifiers={"member": "returner"},
         quantity=chance.choice([None, None, 1, 2]),
         amount=chance.choice([None, None, "0", "5", "-10", "25.50", "100"]),  # some tills write it negative
+        is_gift=chance.choice([None, None, None, None, False, True]),
     )

@@ -29,7 +29,7 @@ def build_activity(
     lines = priced_lines(seen, as_of, tiers, zero_value)
     returns = match_returns(seen, lines, as_of)
     others = seen.where(~F.col("event_type").isin("order", *RETURN_TYPES))
-    parts = [_order_parts(lines), _return_parts(returns), _other_parts(others)]
+    parts = [_order_parts(lines.where("not is_gift")), _return_parts(returns), _other_parts(others)]
     hour = F.hour(F.from_utc_timestamp("event_at", timezone))
     partials = [_partial(part, hour) for part in parts]
     together = partials[0].unionByName(partials[1]).unionByName(partials[2])

@@ -1,7 +1,8 @@
 """Orders: lines of one order together, with the returns that name them taken off.
 
 Amounts are what was paid after discounts. Returns reduce an order from the date they happen on; inside windows they
-count on their order's date. Returns that name no order that is known stay on their own date.
+count on their order's date. Returns that name no order that is known stay on their own date. What was given away
+(`is_gift`) is no purchase: of its lines and their returns nothing counts, an order of gifts only is none.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def build_order_lines(
     """
     lines = priced_lines(events, as_of, tiers, zero_value)
     returns = match_returns(events, lines, as_of).where("is_matched")
-    netted = _net_lines(lines, returns)
+    netted = _net_lines(lines.where("not is_gift"), returns)
     per_order = Window.partitionBy("order_id")
     net = F.sum("net_amount").over(per_order)
     left = F.sum(F.col("quantity") - F.col("returned_quantity")).over(per_order)
@@ -93,11 +94,13 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
 
     Added: order_date (of the first line), the order's lead on every line, order_gross, order_quantity,
     is_first_line, is_sale (a purchase before any return). An event without an order number is its own order; a
-    missing quantity is one piece.
+    missing quantity is one piece. Gift lines stay, marked by is_gift, for `match_returns` to know them; what is said
+    of their order does not see them.
     """
     sold = order_events(events).where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of)))
     lines = sold.select(
-        *[name for name in silver.EVENTS.column_names if name not in ("quantity", "amount")],
+        *[name for name in silver.EVENTS.column_names if name not in ("quantity", "amount", "is_gift")],
+        F.coalesce("is_gift", F.lit(False)).alias("is_gift"),
         F.coalesce("quantity", F.lit(1).cast(QUANTITY)).alias("quantity"),
         F.coalesce("amount", F.lit(0).cast(MONEY)).alias("gross_amount"),
     )
@@ -106,14 +109,15 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
     for name, place in tiers.items():
         tier = F.when(F.col("lead_identifier_type") == name, F.lit(place)).otherwise(tier)
     strength = F.struct(tier.alias("tier"), *_LEAD)
-    lead = F.min(F.when(F.col("lead_identifier").isNotNull(), strength)).over(per_order)
-    first_line = F.row_number().over(per_order.orderBy("event_at", "line_id", "event_id")) == 1
+    is_bought = ~F.col("is_gift")
+    lead = F.min(F.when(is_bought & F.col("lead_identifier").isNotNull(), strength)).over(per_order)
+    first_line = F.row_number().over(per_order.orderBy("is_gift", "event_at", "line_id", "event_id")) == 1
     whole = lines.select(
         *[name for name in lines.columns if name not in _LEAD],
         *[lead[name].alias(name) for name in _LEAD],
-        F.min("event_date").over(per_order).alias("order_date"),
-        F.sum("gross_amount").over(per_order).alias("order_gross"),
-        F.sum("quantity").over(per_order).alias("order_quantity"),
+        F.min(F.when(is_bought, F.col("event_date"))).over(per_order).alias("order_date"),
+        F.sum(F.when(is_bought, F.col("gross_amount"))).over(per_order).alias("order_gross"),
+        F.sum(F.when(is_bought, F.col("quantity"))).over(per_order).alias("order_quantity"),
         first_line.alias("is_first_line"),
     )
     costs_nothing = (F.col("order_gross") == 0) & F.lit(zero_value == "count")
@@ -126,11 +130,14 @@ def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame
     A return or cancel without an amount takes what is left of its line, or of its order. Added to the event's
     columns: is_matched, is_line (it names one line), order_date and lead of its order, returned_amount,
     returned_quantity, ends_purchase (the return by which the order ceases to be a purchase). Unmatched ones keep
-    their own lead and have no order_date.
+    their own lead and have no order_date. Returns of gifts are left out: they name a gift line or an order of gifts
+    only, or say so themselves.
     """
     back = events.where(F.col("event_type").isin(*RETURN_TYPES) & (F.col("event_date") <= F.lit(as_of)))
+    is_bought = ~F.col("is_gift")
     orders = lines.groupBy("order_id").agg(
         F.lit(True).alias("is_matched"),
+        F.bool_and("is_gift").alias("order_is_gift"),
         *[F.first(name).alias(name) for name in ("order_date", "order_gross", "order_quantity", "is_sale")],
         *[F.first(name).alias(f"order_{name}") for name in _LEAD],  # equal on all lines of an order
     )
@@ -138,13 +145,15 @@ def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame
         lines.where("line_id is not null")
         .groupBy("order_id", "line_id")
         .agg(
-            F.sum("gross_amount").alias("line_gross"),
-            F.sum("quantity").alias("line_quantity"),
-            F.min(F.struct("event_id", *_DIMENSIONS)).alias("line"),
+            F.sum(F.when(is_bought, F.col("gross_amount"))).alias("line_gross"),
+            F.sum(F.when(is_bought, F.col("quantity"))).alias("line_quantity"),
+            F.min(F.when(is_bought, F.struct("event_id", *_DIMENSIONS))).alias("line"),
+            F.bool_and("is_gift").alias("line_is_gift"),
         )
     )
     found = back.join(orders, "order_id", "left").join(line_totals, ["order_id", "line_id"], "left")
-    return _resolve_amounts(found)
+    of_gifts = F.coalesce("is_gift", F.lit(False)) | F.coalesce("line_is_gift", "order_is_gift", F.lit(False))
+    return _resolve_amounts(found.where(~of_gifts).drop("order_is_gift", "line_is_gift"))
 
 
 def _resolve_amounts(found: DataFrame) -> DataFrame:

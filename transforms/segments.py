@@ -17,6 +17,7 @@ from transforms.contracts import MONEY, RATIO, gold
 from transforms.expressions import SqlExpression, columns_in, unknown_columns
 
 CATCH_ALL = "other"
+SUMMED_TAGS = ("net_amount_lifetime", "order_count_lifetime")  # what `summarise_segments` reads of portraits
 
 _MEMBERSHIP = "struct<segment:string,kind:string,reasons:array<string>>"
 

@@ -79,8 +79,11 @@ class JobContext:
         """silver.events as known on the run date, led by identifiers that may lead as of it.
 
         The table keeps the lead that static rules leave; which values too many people hold changes with the date.
+        Where gifts are to count as purchases, no event is a gift.
         """
         known = self.known_events()
+        if not self.settings.purchases.exclude_gifts:
+            known = known.withColumn("is_gift", F.lit(False))
         if not self.tables.exists(silver.IDENTITY_BAD_VALUES):
             return known
         held = self.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS)
@@ -116,6 +119,20 @@ class JobContext:
     def owned(self, table: Table) -> DataFrame:
         """A silver table with `customer_id` of its lead identifier; null for guests."""
         return with_owner(self.tables.read(table), self.tables.read(silver.IDENTITIES))
+
+    def counted(self, table: Table) -> DataFrame:
+        """`owned` rows of customers who count: no guests, and no staff where the settings leave them out."""
+        return self.without_staff(self.owned(table).where("customer_id is not null"))
+
+    def without_staff(self, frame: DataFrame) -> DataFrame:
+        """Rows with a customer_id, less those of staff where the settings leave them out.
+
+        Staff keep their row in every table of customers; what is judged by comparing customers does not see them.
+        """
+        if not self.settings.purchases.exclude_staff:
+            return frame
+        staff = self.tables.read(silver.CUSTOMERS).where("is_staff").select("customer_id")
+        return frame.join(F.broadcast(staff), "customer_id", "left_anti")
 
     def small_frame(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]], table: Table) -> DataFrame:
         """Rows made on the driver (as many as files, tables or checks) as one partition of the table's schema."""

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.runtime.tables import Tables
-from transforms.contracts import ops
+from transforms.contracts import Table, ops
 
 VERDICT = "audit_verdict"
 KEY_CHECK = "key_is_unique"
@@ -41,10 +42,33 @@ class Verdict:
 def current(tables: Tables) -> list[Published]:
     """The current publication's tables, by name; empty before the first one."""
     rows = tables.read_or_empty(ops.PUBLICATIONS).where("is_current").orderBy("table").collect()
-    return [
-        Published(row.table, tables.path(row.table), row.delta_version, row.row_count, row.run_date, row.run_id)
-        for row in rows
-    ]
+    return [_entry(tables, row) for row in rows]
+
+
+def publication(tables: Tables, run_date: date) -> list[Published]:
+    """The last publication of a run date, as `current`; empty where that date was never published."""
+    rows = tables.read_or_empty(ops.PUBLICATIONS).where(F.col("run_date") == F.lit(run_date)).collect()
+    newest = max((row.published_at for row in rows), default=None)
+    return [_entry(tables, row) for row in sorted(rows, key=lambda row: row.table) if row.published_at == newest]
+
+
+class PublishedTables:
+    """Tables as a publication names them, the current one or the last one of a run date."""
+
+    def __init__(self, tables: Tables, run_date: date | None = None) -> None:
+        self._tables = tables
+        entries = publication(tables, run_date) if run_date else current(tables)
+        self._versions = {entry.table: entry.version for entry in entries}
+        self.run_date = entries[0].run_date if entries else None
+
+    def read(self, table: Table | str) -> DataFrame:
+        """The table at its published version, or as it stands where the publication does not know it."""
+        name = table if isinstance(table, str) else table.full_name
+        return self._tables.read(name, self._versions.get(name))
+
+    def read_or_empty(self, table: Table) -> DataFrame:
+        """The table, or no rows of its schema where it is not there yet."""
+        return self.read(table) if self._tables.exists(table) else self._tables.read_or_empty(table)
 
 
 def last_verdict(tables: Tables, run_date: date) -> Verdict | None:
@@ -74,7 +98,18 @@ def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:
         return dict(zip(versions, counts, strict=True))
 
 
+def published_before(tables: Tables, day: date) -> date | None:
+    """The greatest published run date before a day; None where there is none."""
+    published = tables.read_or_empty(ops.PUBLICATIONS).where(F.col("run_date") < F.lit(day))
+    found = published.agg(F.max("run_date")).head()
+    return found[0] if found else None
+
+
 def today(tables: Tables) -> date | None:
     """The greatest published run date, so that publishing a backfill does not turn readers back."""
     found = tables.read_or_empty(ops.PUBLICATIONS).agg(F.max("run_date")).head()
     return found[0] if found else None
+
+
+def _entry(tables: Tables, row: Row) -> Published:
+    return Published(row.table, tables.path(row.table), row.delta_version, row.row_count, row.run_date, row.run_id)

@@ -28,7 +28,7 @@ from transforms.rfm import RfmRules
 from transforms.segments import SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
-from transforms.tags import TagRules, tag_columns
+from transforms.tags import HealthRules, TagRules, tag_columns
 
 SECTION_FILES = ("base", "identity", "tags", "rfm", "segments", "kpis")
 ENVIRONMENTS = ("local", "cluster")
@@ -45,6 +45,19 @@ class AuditRules(BaseModel):
     least_row_share: float = Field(gt=0, le=1)
     most_row_share: float = Field(ge=1)
     most_rejected_share: float = Field(ge=0, le=1)
+
+
+class PurchaseRules(BaseModel):
+    """What is no purchase, and whose purchases say nothing about customers.
+
+    Attributes:
+        exclude_gifts: what was given away counts neither in orders nor in tags, RFM and values.
+        exclude_staff: purchases of staff count neither in RFM and values nor in the summary of segments.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    exclude_gifts: bool
+    exclude_staff: bool
 
 
 class TimelineRules(BaseModel):
@@ -65,10 +78,12 @@ class Settings(BaseModel):
     channels: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
     customers: CustomerRules
+    purchases: PurchaseRules
     audit: AuditRules
     timelines: TimelineRules
     identity: IdentityRules
     tags: TagRules
+    tag_health: HealthRules
     rfm: RfmRules
     segments: SegmentRules
     kpis: KpiRules

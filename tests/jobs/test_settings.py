@@ -30,6 +30,8 @@ FAULTS = {
     "rfm: {metod: fixed}": ["mine.yaml: rfm.metod: unknown key", "method"],
     "rfm: {method: magic}": ["mine.yaml: rfm.method", "quantile", "magic"],
     "audit: {least_row_share: null}": ["audit.least_row_share: missing key"],
+    "purchases: {exclude_gift: false}": ["mine.yaml: purchases.exclude_gift: unknown key", "exclude_gifts"],
+    "tag_health: {stale_days: {high: -1}}": ["mine.yaml: tag_health.stale_days.high", "-1"],
     "sources: nowhere": ["mine.yaml: sources", "nowhere", "is not a folder"],
     "rfm: [": ["mine.yaml: not YAML"],
     "- a\n- b": ["mine.yaml: expected keys and values"],

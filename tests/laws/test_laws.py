@@ -35,7 +35,12 @@ from transforms.simulation.plan import SimulationPlan
 
 LAST = date(2026, 3, 31)
 # These say what is new since the run before, so they follow the split into nights.
-SINCE_THE_RUN_BEFORE = ["silver.identity_changes", "silver.identity_history", "gold.identity_quality"]
+SINCE_THE_RUN_BEFORE = [
+    "silver.identity_changes",
+    "silver.identity_history",
+    "gold.identity_quality",
+    "gold.tag_health",
+]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 
 

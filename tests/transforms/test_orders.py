@@ -110,9 +110,34 @@ STORIES = dict(
               is_purchase=False),
         story("no amount", lines=[line("no amount", 1, None)], returned="0", by_line=("0",), is_purchase=False),
         story("unsaid pieces", lines=[line("unsaid pieces", 1, 60, quantity=None)], returned="0", by_line=("0",)),
-        story("gift", lines=[line("gift", 1, 0)], returned="0", by_line=("0",), is_purchase=False),
+        story("free", lines=[line("free", 1, 0)], returned="0", by_line=("0",), is_purchase=False),
+        # A gift and what comes back of it: no line of the order, nothing off it, although that return says no amount.
+        story(
+            "with a gift",
+            back("with a gift", "of the gift", None, line_id="3"),
+            back("with a gift", "says money", 9, line_id="3", quantity=1),
+            back("with a gift", "says so itself", 9, is_gift=True),
+            back("with a gift", "of a line", 40, line_id="2", quantity=1),
+            lines=[line("with a gift", 1, 60), line("with a gift", 2, 40),
+                   # strongest lead, first to be sold, much money: were it a line, all of these would show
+                   line("with a gift", 3, 500, is_gift=True, identifiers={"member": "A"}, event_date=days_before(11))],
+            returned="40", by_line=("0", "40"),
+        ),
+        # One number for a gift and a line that was paid: it is the line's.
+        story(
+            "one number twice",
+            back("one number twice", "a", None, line_id="1"),
+            lines=[line("one number twice", 1, 60), {**line("one number twice", 2, 0, is_gift=True), "line_id": "1"}],
+            returned="60", by_line=("60",), is_purchase=False, is_fully_returned=True,
+        ),
+        story("cancelled with its gift", back("cancelled with its gift", "a", None, event_type="cancel"),
+              lines=[line("cancelled with its gift", 1, 100), line("cancelled with its gift", 2, 0, is_gift=True)],
+              returned="100", by_line=("100",), is_purchase=False, is_fully_returned=True),
     ]
 )  # fmt: skip
+
+# An order of gifts only is none, and nothing comes back of it: not even in the customer's returned amount.
+GIVEN = [line("given", 1, 60, is_gift=True), back("given", "a", 60), back("given", "b", 60, line_id="1")]
 
 
 def built(spark: SparkSession, events: Events, zero: ZeroValueOrders = "exclude") -> tuple[list[Row], dict[str, Row]]:
@@ -127,20 +152,21 @@ def built(spark: SparkSession, events: Events, zero: ZeroValueOrders = "exclude"
 @pytest.fixture(scope="module")
 def usual(spark: SparkSession) -> tuple[list[Row], dict[str, Row]]:
     """Lines and orders of all stories and of the orders that are about dates and leads, built at once."""
-    return built(spark, [row for told in STORIES.values() for row in (*told.lines, *told.returns)] + LED)
+    return built(spark, [row for told in STORIES.values() for row in (*told.lines, *told.returns)] + LED + GIVEN)
 
 
 def test_returns_are_taken_off_their_order(usual: tuple[list[Row], dict[str, Row]]) -> None:
     lines, orders = usual
     for name, told in STORIES.items():
         order = orders[f"shop:{name}"]
-        gross = sum((row["amount"] or Decimal(0) for row in told.lines), Decimal(0))
+        bought = [row for row in told.lines if not row["is_gift"]]
+        gross = sum((row["amount"] or Decimal(0) for row in bought), Decimal(0))
         assert (order.gross_amount, order.returned_amount) == (gross, Decimal(told.returned)), name
         assert order.net_amount == gross - Decimal(told.returned), name
         assert (order.is_purchase, order.is_fully_returned) == (told.is_purchase, told.is_fully_returned), name
         own = sorted((row.line_id, row.returned_amount) for row in lines if row.order_id == f"shop:{name}")
         assert [amount for _, amount in own] == [Decimal(amount) for amount in told.by_line], name
-        assert (order.item_count, order.order_date) == (len(told.lines), BOUGHT), name
+        assert (order.item_count, order.order_date, order.lead_identifier) == (len(bought), BOUGHT, "M1"), name
     late = orders["shop:line back"]
     assert late.known_at_date == BACK  # known since its return arrived
     assert orders["shop:kept"].known_at_date == BOUGHT
@@ -205,6 +231,8 @@ def test_returns_carry_their_order(spark: SparkSession) -> None:
         {**back("a", "nameless", 5, identifiers=stranger), "order_id": None},
         line("later", 1, 10, event_date=days_before(-1), arrival_date=DAY),
         back("later", "early", 5, event_date=DAY, identifiers=stranger),  # its order is not seen yet
+        *GIVEN,
+        back("unheard", "gift", 9, identifiers=stranger, is_gift=True),  # says so itself: not even a return of nothing
     ]
     seen = frame(spark, silver.EVENTS, events)
     found = {row.event_id: row for row in match_returns(seen, priced_lines(seen, DAY, TIERS, "exclude"), DAY).collect()}
@@ -227,6 +255,7 @@ def test_returns_carry_their_order(spark: SparkSession) -> None:
         lone = found[name]
         assert (lone.is_matched, lone.order_date, lone.lead_identifier) == (False, None, "stranger"), name
         assert (lone.returned_amount, lone.ends_purchase) == (Decimal(amount), False), name
+    assert len(found) == 6
 
 
 # -- the plainest possible telling of the same rules -------------------------------------------------------------------
@@ -284,6 +313,16 @@ def worked_out(lines: Events, returns: Events) -> Expected:
     return order
 
 
+def without_gifts(order: Events) -> Events:
+    """Events of one order less the lines that were given away and what came back of them."""
+    lines = [row for row in order if row["event_type"] == "order"]
+    paid = {row["line_id"] for row in lines if not row["is_gift"] and row["line_id"] is not None}
+    given = {row["line_id"] for row in lines if row["is_gift"] and row["line_id"] is not None} - paid
+    return [
+        row for row in order if not row["is_gift"] and (row["event_type"] == "order" or row["line_id"] not in given)
+    ]
+
+
 def counts(order: Expected) -> bool:
     """Whether it is a purchase, where orders that cost nothing are."""
     return (order.gross == 0 or order.gross > order.returned) and order.pieces > order.pieces_back
@@ -295,8 +334,10 @@ def test_orders_equal_working_them_out_by_hand(spark: SparkSession) -> None:
     seen = [row for row in events if row["event_date"] <= DAY]
     given_back = {row.event_id: row.returned_amount for row in lines}
     for order_id in {row["order_id"] for row in seen if row["event_type"] == "order"}:
-        own = [row for row in seen if row["order_id"] == order_id]
+        own = without_gifts([row for row in seen if row["order_id"] == order_id])
         bought = [row for row in own if row["event_type"] == "order"]
+        if not bought:
+            continue  # all of it was given away
         expected = worked_out(bought, [row for row in own if row["event_type"] != "order"])
         order = orders.pop(order_id)
         assert (order.gross_amount, order.returned_amount) == (expected.gross, expected.returned), own

@@ -62,6 +62,34 @@ TAG_CATALOGUE = Table(
     ),
 )
 
+TAG_HEALTH = Table(
+    layer="gold",
+    name="tag_health",
+    label="标签健康度",
+    grain="one tag of a run date",
+    key=("run_date", "tag"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("tag", "string", "标签", "Column name in gold.customer_tags"),
+        Column("coverage", RATIO, "覆盖率", "Share of customers with a value; null without customers"),
+        Column(
+            "distinct_values", "bigint", "取值数", "Distinct values; numbers are one when their first two digits are"
+        ),
+        Column(
+            "freshness_days", "int", "数据时效", "Days from the newest event that could feed it; null: there is none"
+        ),
+        Column("psi", RATIO, "稳定性指数", "PSI against the last published run before; null: it had no such tag"),
+        Column(
+            "is_stale", "boolean", "已过期", "Whether nothing could feed it for longer than its refresh class allows"
+        ),
+        Column(
+            "unused_since_date", "date", "未用起始", "First published run date since which nothing reads it; null: read"
+        ),
+        Column("is_unused", "boolean", "未被使用", "Whether nothing has read it for as long as the settings say"),
+    ),
+)
+
 _SCOPE = (
     Column("scope", "string", "范围", "chain, region, store, category or channel"),
     Column("scope_value", "string", "范围值", "The region, store, category or channel; all for chain"),
@@ -194,6 +222,7 @@ KPI_VALUES = Table(
 TABLES = (
     IDENTITY_QUALITY,
     TAG_CATALOGUE,
+    TAG_HEALTH,
     RFM_SCORES,
     RFM_THRESHOLDS,
     SEGMENT_MEMBERS,

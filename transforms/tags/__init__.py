@@ -2,21 +2,25 @@
 
 Adding a tag is YAML only. `measures` is the mini-language, `declarations` the rules model with its checks and the
 catalogue, `streams` what tags read of a row, `timelines` a customer's rows as arrays, `kernel` the measures over them,
-`engine` the whole.
+`engine` the whole, `health` what became of it, `explain` what one value stands on.
 """
 
 from transforms.contracts import Table, gold
 from transforms.tags.declarations import Case, Tag, TagRules, catalogue_rows, tag_columns
 from transforms.tags.engine import compute_tags, tags_of_timelines
+from transforms.tags.health import HealthRules, health_rows, newest_events
 from transforms.tags.timelines import build_timelines, timelines_table
 
 __all__ = [
     "Case",
+    "HealthRules",
     "Tag",
     "TagRules",
     "build_timelines",
     "catalogue_rows",
     "compute_tags",
+    "health_rows",
+    "newest_events",
     "tables_of",
     "tag_columns",
     "tags_of_timelines",

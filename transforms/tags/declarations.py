@@ -115,6 +115,11 @@ class TagRules(_Model):
             raise ValueError("\n  ".join(["the tags cannot be computed:", *problems]))
         return tags
 
+    def read_by(self, tag: Tag) -> list[Tag]:
+        """The tags that a ratio, trend or case reads, in declared order."""
+        read = _tags_read(tag, self.tags)
+        return [other for name, other in self.tags.items() if name in read]
+
     def in_order_of_use(self) -> list[list[Tag]]:
         """The tags in levels: each reads only tags of earlier levels."""
         sorter = TopologicalSorter({name: _tags_read(tag, self.tags) for name, tag in self.tags.items()})
