@@ -18,7 +18,7 @@ COLUMNS = {
     "days_since_last_order": "int",
     "mean_order_interval_days": "decimal(18,6)",
     "p_alive": "decimal(18,6)",
-    "order_trend_90d": "decimal(18,6)",
+    "order_trend": "decimal(18,6)",
     "average_order_value_365d": "decimal(18,6)",
 }
 
@@ -108,7 +108,7 @@ def test_vips_who_order_less_are_warned_of(spark: SparkSession) -> None:
     assert {row.customer_id for row in rows if row.is_vip_warning} == {"slower by a hair"}
     warned = next(row for row in rows if row.is_vip_warning)
     assert warned.churn_reasons[-2:] == [
-        "order_trend_90d=-0.000001 < 0",
+        "order_trend=-0.000001 < 0",
         "average_order_value_365d=100.02 > cut of VIPs=100.01",
     ]
     ten = {name: values for name, values in cases.items() if name.startswith("at ")}

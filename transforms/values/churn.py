@@ -20,7 +20,7 @@ from transforms.values.words import in_words
 
 TIERS = ("low", "medium", "high", "very_high", "lost")
 COLUMNS = ("churn_tier", "churn_reasons", "is_vip_warning")
-READS = ("days_since_last_order", "mean_order_interval_days", "order_trend_90d", "average_order_value_365d", "p_alive")
+READS = ("days_since_last_order", "mean_order_interval_days", "order_trend", "average_order_value_365d", "p_alive")
 
 ChurnTier = Literal["low", "medium", "high", "very_high", "lost"]
 
@@ -94,7 +94,7 @@ def with_churn(customers: DataFrame, rules: ChurnRules) -> DataFrame:
     tier = F.when(F.col("mean_order_interval_days").isNotNull(), _of_repeat_buyers(rules)).when(
         F.col("days_since_last_order").isNotNull(), _of_one_time_buyers(rules)
     )
-    is_slower = (F.col("order_trend_90d") < 0) & (F.col("average_order_value_365d") > F.col("vip_cut"))
+    is_slower = (F.col("order_trend") < 0) & (F.col("average_order_value_365d") > F.col("vip_cut"))
     nothing = F.array().cast("array<string>")
     why_tier = F.coalesce(F.col("churn.reasons"), nothing)
     why_warned = F.when(F.col("is_vip_warning"), _vip_reasons()).otherwise(nothing)
@@ -151,7 +151,7 @@ def _with_vip_cut(customers: DataFrame, vip: Vip) -> DataFrame:
 
 def _vip_reasons() -> Column:
     return F.array(
-        _told("order_trend_90d", "<", "0"),
+        _told("order_trend", "<", "0"),
         _told("average_order_value_365d", ">", "cut of VIPs", F.col("vip_cut")),
     )
 
