@@ -29,8 +29,9 @@ from transforms.segments import SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.tags import TagRules, tag_columns
+from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "segments", "kpis")
+SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "kpis")
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -62,6 +63,7 @@ class Settings(BaseModel):
     identity: IdentityRules
     tags: TagRules
     rfm: RfmRules
+    value: ValueRules
     segments: SegmentRules
     kpis: KpiRules
     spark: dict[str, str] = {}
@@ -281,6 +283,8 @@ def _column_problems(settings: Settings) -> list[str]:
 
 
 def portrait_columns(settings: Settings) -> list[str]:
-    """Columns that segment rules may read: tags, chain-wide RFM and the golden record."""
-    rfm = [c for c in gold.RFM_SCORES.column_names if c not in ("run_date", "scope", "scope_value", "customer_id")]
-    return list(dict.fromkeys([*tag_columns(settings.tags), *rfm, *silver.CUSTOMERS.column_names, "as_of"]))
+    """Columns that segment rules may read: tags, chain-wide RFM, values and the golden record."""
+    placing = ("run_date", "scope", "scope_value", "customer_id")
+    judged = [name for table in (gold.RFM_SCORES, gold.CUSTOMER_VALUES) for name in table.column_names]
+    scores = [name for name in judged if name not in placing]
+    return list(dict.fromkeys([*tag_columns(settings.tags), *scores, *silver.CUSTOMERS.column_names, "as_of"]))
