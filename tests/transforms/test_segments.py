@@ -109,7 +109,10 @@ def test_every_customer_is_in_the_first_primary_segment_that_fits(spark: SparkSe
         "varying, M 5": ("other", {"m_score": 5, "order_interval_variability": Decimal("1.5")}),
         "steady, M 3": ("other", {"order_interval_variability": Decimal("1.499999")}),
         "a reason": ("potential", {"high_potential_reasons": ["shares: share_count_90d=1"]}),
-        "a reason, never bought": ("potential", {**NEVER_BOUGHT, "high_potential_reasons": ["shares: share_count_90d=1"]}),
+        "a reason, never bought": (
+            "potential",
+            {**NEVER_BOUGHT, "high_potential_reasons": ["shares: share_count_90d=1"]},
+        ),
         # lifecycle
         "active": ("active", {"lifecycle": "active"}),
         "sleeping": ("sleeping", {"lifecycle": "sleeping"}),

@@ -9,8 +9,7 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from tests.builders import DAY as D
-from tests.transforms.test_tags import activity_of, customers_of, event
+from tests.transforms.test_tags import D, activity_of, customers_of, event
 from transforms.tags import TagRules
 from transforms.values.clusters import ClusterRules, cluster_sample, named_clusters, with_behaviour_cluster
 from transforms.values.features import check_features, scale_of, scaled

@@ -14,10 +14,9 @@ import yaml
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from tests.builders import DAY as D
-from tests.transforms.test_tags import Row, activity_of, customers_of, event, order
+from tests.transforms.test_tags import D, Row, activity_of, customers_of, event, order
 from transforms.tags import TagRules, compute_tags
-from transforms.values.features import check_features
+from transforms.values.features import check_features, tags_for
 from transforms.values.potential import (
     PotentialModelRules,
     PotentialRules,
@@ -74,7 +73,8 @@ def test_reasons_on_each_side_of_every_border(spark: SparkSession) -> None:
         "nothing": (set(), []),
     }  # fmt: skip
     rows = [row for _, events in cases.values() for row in events]
-    tags = compute_tags(activity_of(spark, rows), customers_of(spark, *({"customer_id": c} for c in cases)), D, TAGS)
+    read = TagRules(tags=tags_for({name for rule in RULES.rules for name in rule.columns}, TAGS))
+    tags = compute_tags(activity_of(spark, rows), customers_of(spark, *({"customer_id": c} for c in cases)), D, read)
     found = {row.customer_id: row.high_potential_reasons for row in with_potential_reasons(tags, RULES).collect()}
     assert {c: {reason.split(":")[0] for reason in reasons} for c, reasons in found.items()} == {
         name: codes for name, (codes, _) in cases.items()
@@ -99,7 +99,9 @@ def test_sample_knows_only_what_was_known(spark: SparkSession) -> None:
         order("bought before", 0, "10", arrival_date=D + timedelta(days=1)),  # not known on D
         order("unknown then", 3, "900"),
     ]
-    customers = customers_of(spark, *({"customer_id": c} for c in ("looked", "bought before", "unknown then", "silent")))
+    customers = customers_of(
+        spark, *({"customer_id": c} for c in ("looked", "bought before", "unknown then", "silent"))
+    )
     activity = activity_of(spark, rows)
     sample = potential_sample(activity, customers, D, TAGS, rules).collect()
     assert [row.customer_id for row in sample] == ["bought before", "looked"]
@@ -160,19 +162,18 @@ def test_deciles_show_calibration_and_lift() -> None:
 
 
 def test_rules_that_cannot_work_are_refused() -> None:
-    known = [*TAGS.tags, "as_of"]
-    assert check_potential(RULES, TAGS, known) == []
+    assert check_potential(RULES, TAGS) == []
     wrong = RULES.model_copy(
         update={
             "rules": (RULES.rules[0].model_copy(update={"when": "view_trend_14 > 1"}),),
             "model": model_rules(features=["gender", "order_count_90", "view_count_14d"], outcome="order_count_90d"),
         }
     )
-    problems = "\n".join(check_potential(wrong, TAGS, known))
-    assert "rule views_rising: 'view_trend_14' is not a column here; nearest: view_trend_14d" in problems
+    problems = "\n".join(check_potential(wrong, TAGS))
+    assert "rules.views_rising: 'view_trend_14' is not a column here; nearest: view_trend_14d" in problems
     assert "model.features: 'gender' is not a numeric tag over activity" in problems
     assert "model.features: 'order_count_90' is not a numeric tag over activity; nearest: order_count_90d" in problems
-    assert check_potential(RULES.model_copy(update={"model": model_rules(outcome="net_amount_lifetime")}), TAGS, known) == [
+    assert check_potential(RULES.model_copy(update={"model": model_rules(outcome="net_amount_lifetime")}), TAGS) == [
         "model.outcome: net_amount_lifetime must be a sum over a window of days"
     ]  # fmt: skip
     assert check_features(["view_count_14d"], TAGS) == []

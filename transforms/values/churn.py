@@ -16,11 +16,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import RATIO
+from transforms.tags import TagRules
 from transforms.values.words import in_words
 
 TIERS = ("low", "medium", "high", "very_high", "lost")
-COLUMNS = ("churn_tier", "churn_reasons", "is_vip_warning")
-READS = ("days_since_last_order", "mean_order_interval_days", "order_trend", "average_order_value_365d", "p_alive")
+TAGS = ("days_since_last_order", "mean_order_interval_days", "order_trend", "average_order_value_365d")
 
 ChurnTier = Literal["low", "medium", "high", "very_high", "lost"]
 
@@ -81,11 +81,16 @@ class ChurnRules(_Model):
         return self
 
 
+def missing_tags(tags: TagRules) -> list[str]:
+    """Tags that churn reads and the settings do not declare."""
+    return [name for name in TAGS if name not in tags.tags]
+
+
 def with_churn(customers: DataFrame, rules: ChurnRules) -> DataFrame:
     """The frame with `churn_tier`, `churn_reasons` and `is_vip_warning`; same grain, no rows lost.
 
     Args:
-        customers: one row per customer with the columns `READS`; of a customer who never bought, or bought on one day
+        customers: one row per customer with `TAGS` and p_alive; of a customer who never bought, or bought on one day
             only, the interval is null.
 
     The tier is null for those who never bought. Reasons are the comparisons that made the tier (for `low` those that
@@ -100,9 +105,7 @@ def with_churn(customers: DataFrame, rules: ChurnRules) -> DataFrame:
     why_warned = F.when(F.col("is_vip_warning"), _vip_reasons()).otherwise(nothing)
     judged = _with_vip_cut(customers, rules.vip).withColumn("churn", tier)
     return (
-        judged.withColumns(
-            {"churn_tier": F.col("churn.tier"), "is_vip_warning": F.coalesce(is_slower, F.lit(False))}
-        )
+        judged.withColumns({"churn_tier": F.col("churn.tier"), "is_vip_warning": F.coalesce(is_slower, F.lit(False))})
         .withColumn("churn_reasons", F.concat(why_tier, why_warned))
         .drop("churn", "vip_cut")
     )
@@ -114,7 +117,9 @@ def _of_repeat_buyers(rules: ChurnRules) -> Column:
 
     def told(tier: Repeat, is_over: str, is_below: str) -> list[Column]:
         return [
-            _told("days_since_last_order", is_over, f"{_plain(tier.intervals_over)} x mean_order_interval_days", interval),
+            _told(
+                "days_since_last_order", is_over, f"{_plain(tier.intervals_over)} x mean_order_interval_days", interval
+            ),
             _told("p_alive", is_below, _plain(tier.p_alive_below)),
         ]
 
@@ -133,7 +138,9 @@ def _of_repeat_buyers(rules: ChurnRules) -> Column:
 def _of_one_time_buyers(rules: ChurnRules) -> Column:
     """(tier, reasons) of those who bought on one day: the worst tier whose days are passed."""
     days = F.col("days_since_last_order")
-    chosen = _judgement("low", [_told("days_since_last_order", "<=", f"{rules.one_time[-1].days_over} after one purchase")])
+    chosen = _judgement(
+        "low", [_told("days_since_last_order", "<=", f"{rules.one_time[-1].days_over} after one purchase")]
+    )
     for tier in reversed(rules.one_time):
         why = _told("days_since_last_order", ">", f"{tier.days_over} after one purchase")
         chosen = F.when(days > tier.days_over, _judgement(tier.tier, [why])).otherwise(chosen)

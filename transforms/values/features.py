@@ -21,7 +21,9 @@ from transforms.expressions import nearest
 from transforms.tags import Tag, TagRules, compute_tags
 
 NUMBERS = ("int", "bigint", MONEY, QUANTITY, RATIO)
-_KNOWN_EVENTS = Tag(name="known_events", label="已知事件", description="Events known.", type="behaviour", measure="count")
+_KNOWN_EVENTS = Tag(
+    name="known_events", label="已知事件", description="Events known.", type="behaviour", measure="count"
+)
 
 
 def check_features(names: Sequence[str], tags: TagRules) -> list[str]:
@@ -39,9 +41,7 @@ def sample_of(customers: DataFrame, size: int, seed: int) -> DataFrame:
     return customers.orderBy(F.xxhash64("customer_id", F.lit(seed)), "customer_id").limit(size)
 
 
-def tags_as_of(
-    activity: DataFrame, customers: DataFrame, day: date, names: Sequence[str], tags: TagRules
-) -> DataFrame:
+def tags_as_of(activity: DataFrame, customers: DataFrame, day: date, names: Sequence[str], tags: TagRules) -> DataFrame:
     """customer_id and the named tags as they were known on `day`, of those customers who had done something by then."""
     wanted = tags_for(names, tags)
     known = activity.where(F.col("arrival_date") <= F.lit(day)).join(

@@ -238,7 +238,9 @@ def finance_facts(events: DataFrame, as_of: date, rules: FinanceRules) -> DataFr
         {name: F.coalesce(name, F.lit(0)) for name in (*zero, "default_count", "unpaid_amount")}
     )
     settled = F.greatest(F.col("repay_count") + F.col("unpaid_count"), F.col("arrears_count"))
-    on_time = (settled - F.col("arrears_count")).cast("decimal(20,6)") / F.nullif(settled, F.lit(0)).cast("decimal(20,6)")
+    on_time = (settled - F.col("arrears_count")).cast("decimal(20,6)") / F.nullif(settled, F.lit(0)).cast(
+        "decimal(20,6)"
+    )
     before = F.col("asset_amount") - F.col("inflow_90d")
     trend = F.when(before > 0, F.col("inflow_90d").cast("decimal(20,6)") / before.cast("decimal(20,6)"))
     facts = filled.withColumns({"on_time_share": on_time.cast(RATIO), "asset_trend_90d": trend.cast(RATIO)})
@@ -264,7 +266,9 @@ def _arrears(events: DataFrame, as_of: date) -> DataFrame:
         contract.alias("contract"),
         "event_date",
         "amount",
-        F.date_sub("event_date", F.coalesce(F.col("props")["days_overdue"].try_cast("int"), F.lit(0))).alias("due_date"),
+        F.date_sub("event_date", F.coalesce(F.col("props")["days_overdue"].try_cast("int"), F.lit(0))).alias(
+            "due_date"
+        ),
     )
     instalments = notices.groupBy("customer_id", "contract", "due_date").agg(
         F.max("event_date").alias("last_told"), F.max("amount").alias("amount")
@@ -274,9 +278,7 @@ def _arrears(events: DataFrame, as_of: date) -> DataFrame:
     joined = instalments.join(dates, ["customer_id", "contract"], "left")
     repaid = F.array_min(F.filter("repaid_dates", lambda day: day >= F.col("last_told")))
     dated = joined.withColumn("repaid_date", repaid)
-    return dated.withColumn(
-        "days_overdue", F.datediff(F.coalesce("repaid_date", F.lit(as_of)), F.col("due_date"))
-    )
+    return dated.withColumn("days_overdue", F.datediff(F.coalesce("repaid_date", F.lit(as_of)), F.col("due_date")))
 
 
 def _of_arrears(as_of: date, rules: FinanceRules) -> list[Column]:

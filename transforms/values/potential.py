@@ -6,7 +6,6 @@ its outcome tag: it learns from tags as they were that long before its effective
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -88,10 +87,9 @@ class PotentialRules(_Model):
         return self
 
 
-def check_potential(rules: PotentialRules, tags: TagRules, columns: Iterable[str]) -> list[str]:
+def check_potential(rules: PotentialRules, tags: TagRules) -> list[str]:
     """A sentence for each name in the rules that is no tag, or a tag that cannot serve there."""
-    names = list(columns)
-    problems = [f"rule {rule.code}: {p}" for rule in rules.rules for p in unknown_columns(rule.when, names)]
+    problems = [f"rules.{rule.code}: {p}" for rule in rules.rules for p in unknown_columns(rule.when, tags.tags)]
     problems += [f"model.features: {problem}" for problem in check_features(rules.model.features, tags)]
     outcome = tags.tags.get(rules.model.outcome)
     if outcome is None:
