@@ -53,8 +53,14 @@ def test_reasons_on_each_side_of_every_border(spark: SparkSession) -> None:
             {"views_rising"},
             [*viewed("twice, bought 14 days ago", 0, 13, *before), order("twice, bought 14 days ago", 14)],
         ),
-        "twice, bought since": (set(), [*viewed("twice, bought since", 0, 13, *before), order("twice, bought since", 13)]),
-        "cart": ({"cart_without_order"}, [event("cart", "cart_add", day) for day in (0, 13)] + [event("cart", "favourite", 5)]),
+        "twice, bought since": (
+            set(),
+            [*viewed("twice, bought since", 0, 13, *before), order("twice, bought since", 13)],
+        ),
+        "cart": (
+            {"cart_without_order"},
+            [event("cart", "cart_add", 0), event("cart", "cart_add", 13), event("cart", "favourite", 5)],
+        ),
         "cart too old": (set(), [event("cart too old", "cart_add", day) for day in (0, 13, 14)]),
         "promotions": (
             {"active_in_promotions"},

@@ -135,10 +135,14 @@ CUSTOMER_VALUES = Table(
         Column("value_tier", "string", "价值层级", "Tier of conf/value.yaml by clv_365d; null without a value"),
         Column("churn_tier", "string", "流失层级", "How near to leaving; null without a purchase"),
         Column("churn_reasons", "array<string>", "流失原因", "Rule that matched and the numbers it compared"),
-        Column("high_potential_score", RATIO, "高潜概率", "Probability of becoming high value in 90 days"),
+        Column("is_vip_warning", "boolean", "VIP 预警", "Order value in the top share, and fewer orders than before"),
+        Column(
+            "high_potential_score", RATIO, "高潜概率", "Probability of becoming high value in 90 days; null: no model"
+        ),
         Column("high_potential_reasons", "array<string>", "高潜原因", "Rules that matched; empty without one"),
         Column("behaviour_cluster", "string", "行为聚类", "Cluster of gold.cluster_centres"),
         Column("asset_amount", MONEY, "资产余额", "Deposits less withdrawals", personal="attribute"),
+        Column("overdue_bucket", "string", "逾期分段", "By days of the oldest unpaid arrears", personal="attribute"),
         Column("loan_demand_score", "int", "贷款需求分", "Points of the score card", personal="attribute"),
         Column("finance_risk_tier", "string", "金融风险层级", "Tier of the score card", personal="attribute"),
         Column("finance_risk_reasons", "array<string>", "风险原因", "Reason codes", personal="attribute"),

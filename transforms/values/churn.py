@@ -68,14 +68,7 @@ class ChurnRules(_Model):
 
     @model_validator(mode="after")
     def _worst_first(self) -> ChurnRules:
-        problems = []
-        for name, tiers in {"repeat": self.repeat, "one_time": self.one_time}.items():
-            problems += [
-                f"{name}: {later.tier} after {earlier.tier}: tiers go from worst to best, with falling bounds"
-                for earlier, later in pairwise(tiers)
-                if not _is_milder(later, earlier)
-            ]
-            problems += [f"{name}: low is what is left when no tier fits" for tier in tiers if tier.tier == "low"]
+        problems = [*_order_problems("repeat", self.repeat), *_order_problems("one_time", self.one_time)]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -116,10 +109,9 @@ def _of_repeat_buyers(rules: ChurnRules) -> Column:
     days, interval, p_alive = F.col("days_since_last_order"), F.col("mean_order_interval_days"), F.col("p_alive")
 
     def told(tier: Repeat, is_over: str, is_below: str) -> list[Column]:
+        intervals = f"{_plain(tier.intervals_over)} x mean_order_interval_days"
         return [
-            _told(
-                "days_since_last_order", is_over, f"{_plain(tier.intervals_over)} x mean_order_interval_days", interval
-            ),
+            _told("days_since_last_order", is_over, intervals, interval),
             _told("p_alive", is_below, _plain(tier.p_alive_below)),
         ]
 
@@ -138,11 +130,13 @@ def _of_repeat_buyers(rules: ChurnRules) -> Column:
 def _of_one_time_buyers(rules: ChurnRules) -> Column:
     """(tier, reasons) of those who bought on one day: the worst tier whose days are passed."""
     days = F.col("days_since_last_order")
-    chosen = _judgement(
-        "low", [_told("days_since_last_order", "<=", f"{rules.one_time[-1].days_over} after one purchase")]
-    )
+
+    def told(tier: Once, comparison: str) -> Column:
+        return _told("days_since_last_order", comparison, f"{tier.days_over} after one purchase")
+
+    chosen = _judgement("low", [told(rules.one_time[-1], "<=")])
     for tier in reversed(rules.one_time):
-        why = _told("days_since_last_order", ">", f"{tier.days_over} after one purchase")
+        why = told(tier, ">")
         chosen = F.when(days > tier.days_over, _judgement(tier.tier, [why])).otherwise(chosen)
     return chosen
 
@@ -175,6 +169,16 @@ def _told(column: str, comparison: str, bound: str, value: Column | None = None)
 
 def _plain(number: Decimal) -> str:
     return f"{number.normalize():f}"
+
+
+def _order_problems(name: str, tiers: Sequence[Repeat] | Sequence[Once]) -> list[str]:
+    """What is wrong with the order of the tiers: each must be milder than the one before, and none is `low`."""
+    problems = [
+        f"{name}: {later.tier} after {earlier.tier}: tiers go from worst to best, with falling bounds"
+        for earlier, later in pairwise(tiers)
+        if not _is_milder(later, earlier)
+    ]
+    return problems + [f"{name}: low is what is left when no tier fits" for tier in tiers if tier.tier == "low"]
 
 
 def _is_milder(later: Repeat | Once, earlier: Repeat | Once) -> bool:

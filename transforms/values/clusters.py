@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.tags import TagRules
@@ -84,15 +84,20 @@ def with_behaviour_cluster(customers: DataFrame, model: dict[str, Any] | None) -
     axes = customers.withColumn("axis", F.array(*[standardised(*scale) for scale in scales]))
     candidates = [
         F.struct(
-            in_order([(F.col("axis")[i] - F.lit(at)) * (F.col("axis")[i] - F.lit(at)) for i, at in enumerate(c["centre"])])
-            .alias("distance"),
-            F.lit(c["number"]).alias("number"),
-            F.lit(c["name"]).alias("name"),
+            _distance(cluster["centre"]).alias("distance"),
+            F.lit(cluster["number"]).alias("number"),
+            F.lit(cluster["name"]).alias("name"),
         )
-        for c in model["clusters"]
-    ]  # fmt: skip
+        for cluster in model["clusters"]
+    ]
     nearest = F.array_min(F.array(*candidates))["name"]
     return axes.withColumn("behaviour_cluster", nearest).drop("axis")
+
+
+def _distance(centre: list[float]) -> Column:
+    """The square of the distance of `axis` to a centre."""
+    steps = [F.col("axis")[place] - F.lit(at) for place, at in enumerate(centre)]
+    return in_order([step * step for step in steps])
 
 
 def _standing_out(centre: list[float], features: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -238,12 +238,10 @@ def finance_facts(events: DataFrame, as_of: date, rules: FinanceRules) -> DataFr
         {name: F.coalesce(name, F.lit(0)) for name in (*zero, "default_count", "unpaid_amount")}
     )
     settled = F.greatest(F.col("repay_count") + F.col("unpaid_count"), F.col("arrears_count"))
-    on_time = (settled - F.col("arrears_count")).cast("decimal(20,6)") / F.nullif(settled, F.lit(0)).cast(
-        "decimal(20,6)"
-    )
+    on_time = _share(settled - F.col("arrears_count"), F.nullif(settled, F.lit(0)))
     before = F.col("asset_amount") - F.col("inflow_90d")
-    trend = F.when(before > 0, F.col("inflow_90d").cast("decimal(20,6)") / before.cast("decimal(20,6)"))
-    facts = filled.withColumns({"on_time_share": on_time.cast(RATIO), "asset_trend_90d": trend.cast(RATIO)})
+    trend = F.when(before > 0, _share(F.col("inflow_90d"), before))
+    facts = filled.withColumns({"on_time_share": on_time, "asset_trend_90d": trend})
     return facts.select("customer_id", F.lit(True).alias("has_events"), *FACTS)
 
 
@@ -261,14 +259,13 @@ def _arrears(events: DataFrame, as_of: date) -> DataFrame:
     It is repaid by the first repayment of its contract on or after the last notice; until then, or D, it is overdue.
     """
     contract = F.coalesce(F.col("props")["contract_id"], F.lit(""))
+    days_over = F.coalesce(F.col("props")["days_overdue"].try_cast("int"), F.lit(0))
     notices = events.where("event_type = 'overdue'").select(
         "customer_id",
         contract.alias("contract"),
         "event_date",
         "amount",
-        F.date_sub("event_date", F.coalesce(F.col("props")["days_overdue"].try_cast("int"), F.lit(0))).alias(
-            "due_date"
-        ),
+        F.date_sub("event_date", days_over).alias("due_date"),
     )
     instalments = notices.groupBy("customer_id", "contract", "due_date").agg(
         F.max("event_date").alias("last_told"), F.max("amount").alias("amount")
@@ -311,6 +308,11 @@ def _of_events(as_of: date) -> list[Column]:
         F.count_if(kind == "loan_disburse").alias("loan_count"),
         F.count_if(kind == "repay").alias("repay_count"),
     ]
+
+
+def _share(part: Column, whole: Column) -> Column:
+    """`part` over `whole`; operands of 20 digits keep 18 decimals, so that rounding to 6 is rounding once."""
+    return (part.cast("decimal(20,6)") / whole.cast("decimal(20,6)")).cast(RATIO)
 
 
 def _bucket(buckets: Sequence[Bucket]) -> Column:
