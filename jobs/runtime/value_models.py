@@ -19,7 +19,15 @@ from transforms.values.purchases import split_histories
 if TYPE_CHECKING:
     import pandas as pd
 
-_NOT_FITTED = {"tiers", "monthly_rate", "churn", "potential", "clusters", "finance"}  # what these models do not read
+_NOT_FITTED = {
+    "tiers",
+    "monthly_rate",
+    "learning_customers",
+    "churn",
+    "potential",
+    "clusters",
+    "finance",
+}  # what these models do not read
 _OF_ORDERS = ("lead_identifier_type", "lead_identifier", "order_date", "net_amount", "is_purchase")
 
 

@@ -171,7 +171,7 @@ def _plain(number: Decimal) -> str:
     return f"{number.normalize():f}"
 
 
-def _order_problems(name: str, tiers: Sequence[Repeat] | Sequence[Once]) -> list[str]:
+def _order_problems(name: str, tiers: Sequence[Repeat | Once]) -> list[str]:
     """What is wrong with the order of the tiers: each must be milder than the one before, and none is `low`."""
     problems = [
         f"{name}: {later.tier} after {earlier.tier}: tiers go from worst to best, with falling bounds"

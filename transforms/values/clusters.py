@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.tags import TagRules
-from transforms.values.features import damped, in_order, sample_of, six_digits, standardised, tags_as_of
+from transforms.values.features import damped, in_order, six_digits, standardised, tags_as_of
 
 _STANDS_OUT = 2  # so many features make a name, and more only where two clusters would be called the same
 
@@ -29,7 +29,6 @@ class ClusterRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     clusters: int = Field(ge=2, le=20)
     features: dict[str, str] = Field(min_length=1)
-    sample_customers: int = Field(ge=100)
     least_customers: int = Field(ge=2)
     seed: int
 
@@ -40,13 +39,12 @@ def cluster_sample(
     """What the clusters of an effective date are found in; key customer_id, sorted by it.
 
     Args:
-        activity: silver.activity with a non-null customer_id. customers: silver.customers; a sample is chosen by hash.
+        activity: silver.activity with a non-null customer_id. customers: silver.customers, those chosen to learn from.
 
     Returns:
         customer_id and the features (damped doubles) as known on the effective date, of customers known by then.
     """
-    chosen = sample_of(customers, rules.sample_customers, rules.seed)
-    tagged = tags_as_of(activity, chosen, effective, list(rules.features), tags)
+    tagged = tags_as_of(activity, customers, effective, list(rules.features), tags)
     features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     return tagged.select("customer_id", *features).orderBy("customer_id")
 
@@ -57,8 +55,8 @@ def named_clusters(centres: npt.NDArray[np.float64], features: Mapping[str, str]
     A cluster comes before those that do less: by falling sum of its standardised centre, then by the centre itself.
     Its name tells the features farthest from the mean of all, the farthest first.
     """
-    rounded = [six_digits(centre) for centre in centres]
-    ordered = sorted(rounded, key=lambda centre: (-round(sum(centre), 6), centre))
+    rounded = {tuple(six_digits(centre)): six_digits(centre) for centre in centres}
+    ordered = sorted(rounded.values(), key=lambda centre: (-round(sum(centre), 6), centre))
     words = [_standing_out(centre, features) for centre in ordered]
     lengths = [_length(number, words) for number in range(len(words))]
     return [
@@ -92,6 +90,12 @@ def with_behaviour_cluster(customers: DataFrame, model: dict[str, Any] | None) -
     ]
     nearest = F.array_min(F.array(*candidates))["name"]
     return axes.withColumn("behaviour_cluster", nearest).drop("axis")
+
+
+def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
+    """What `with_behaviour_cluster` does, for an array of standardised features: the place of each row's cluster."""
+    centres = np.array([cluster["centre"] for cluster in clusters])
+    return np.argmin(((features[:, np.newaxis, :] - centres) ** 2).sum(axis=2), axis=1)
 
 
 def _distance(centre: list[float]) -> Column:

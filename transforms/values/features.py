@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.contracts import MONEY, QUANTITY, RATIO
+from transforms.contracts import MONEY, QUANTITY, RATIO, silver
 from transforms.expressions import nearest
 from transforms.tags import Tag, TagRules, compute_tags
 
@@ -50,6 +50,22 @@ def tags_as_of(activity: DataFrame, customers: DataFrame, day: date, names: Sequ
     counted = TagRules(tags={**wanted, _KNOWN_EVENTS.name: _KNOWN_EVENTS})
     tagged = compute_tags(known, customers, day, counted).where(F.col(_KNOWN_EVENTS.name) > 0)
     return tagged.select("customer_id", *dict.fromkeys(names))
+
+
+def known_of(activity: DataFrame, customers: DataFrame, day: date) -> DataFrame:
+    """One row that says what was known of these customers on `day`: `customers`, `rows` and `hashes`, a sum.
+
+    What they teach is a function of these rows, so it need not be worked out again while this row stays the same.
+    """
+    theirs = activity.where(F.col("arrival_date") <= F.lit(day)).join(
+        F.broadcast(customers.select("customer_id")), "customer_id", "left_semi"
+    )
+    columns = ["customer_id", *[name for name in silver.ACTIVITY.column_names if not name.startswith("lead_")]]
+    return theirs.agg(
+        F.count_distinct("customer_id").alias("customers"),
+        F.count("*").alias("rows"),
+        F.sum(F.xxhash64(*columns).cast("decimal(20,0)")).cast("string").alias("hashes"),
+    )
 
 
 def tags_for(names: Iterable[str], tags: TagRules) -> dict[str, Tag]:
@@ -86,6 +102,11 @@ def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations
 def standardised(name: str, mean: float, deviation: float) -> Column:
     """The same of a customer's tag as a Spark expression."""
     return F.coalesce((damped(name) - F.lit(mean)) / F.lit(deviation), F.lit(0.0))
+
+
+def undamped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The numbers that `damped` took."""
+    return np.sign(numbers) * np.expm1(np.abs(numbers))
 
 
 def in_order(terms: Sequence[Column]) -> Column:

@@ -24,7 +24,6 @@ from transforms.values.features import (
     check_features,
     damped,
     in_order,
-    sample_of,
     scaled,
     standardised,
     tags_as_of,
@@ -64,12 +63,10 @@ class PotentialModelRules(_Model):
     outcome: str
     share: Decimal = Field(gt=0, lt=1)
     features: tuple[str, ...] = Field(min_length=1)
-    sample_customers: int = Field(ge=100)
     held_out_share: Decimal = Field(gt=0, lt=1)
     regularisation: float = Field(ge=0)
     least_positives: int = Field(ge=1)
     least_positive_share: Decimal = Field(ge=0, lt=1)
-    seed: int
 
 
 class PotentialRules(_Model):
@@ -119,7 +116,7 @@ def potential_sample(
 
     Args:
         activity: silver.activity with a non-null customer_id, whatever is known of any date.
-        customers: silver.customers; a sample is chosen by hash. Those of whom nothing was known `horizon` days before
+        customers: silver.customers, those chosen to learn from. Those of whom nothing was known `horizon` days before
             the effective date take no part.
 
     Returns:
@@ -127,15 +124,13 @@ def potential_sample(
         `after`, the outcome of the days that followed, as known on the effective date.
     """
     start = effective - timedelta(days=horizon(tags, rules))
-    chosen = sample_of(customers, rules.sample_customers, rules.seed)
-    before = tags_as_of(activity, chosen, start, [*rules.features, rules.outcome], tags)
-    after = tags_as_of(activity, chosen, effective, [rules.outcome], tags)
+    before = tags_as_of(activity, customers, start, [*rules.features, rules.outcome], tags)
+    after = tags_as_of(activity, customers, effective, [rules.outcome], tags)
     joined = before.join(after.withColumnRenamed(rules.outcome, "after"), "customer_id", "left")
     features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     amounts = [F.col(rules.outcome).alias("before"), F.coalesce("after", F.lit(0)).alias("after")]
-    is_held_out = F.pmod(F.xxhash64("customer_id", F.lit(rules.seed + 1)), F.lit(1_000_000)) < int(
-        rules.held_out_share * 1_000_000
-    )
+    by_hash = F.pmod(F.xxhash64("customer_id", F.lit("held out")), F.lit(1_000_000))
+    is_held_out = by_hash < int(rules.held_out_share * 1_000_000)
     return joined.select(
         "customer_id", *features, *[a.cast("double") for a in amounts], is_held_out.alias("is_held_out")
     ).orderBy("customer_id")

@@ -41,6 +41,7 @@ class ValueRules(_Model):
         least_order_lines: known before the first model is fitted.
         min_repeat_customers: customers who bought on two days or more, below which nothing is fitted.
         sample_customers: the most customers that a model is fitted on, chosen by a hash of `seed` and their id.
+        learning_customers: the same for potential and clusters, which learn from tags.
         most_correlation: Gamma-Gamma takes order values for independent of frequency; up to this correlation (of
             either sign) it is used.
         monthly_rate: discount of lifetime value.
@@ -53,6 +54,7 @@ class ValueRules(_Model):
     least_order_lines: int = Field(ge=1)
     min_repeat_customers: int = Field(ge=1)
     sample_customers: int = Field(ge=1)
+    learning_customers: int = Field(ge=100)
     seed: int
     most_correlation: float = Field(gt=0, le=1)
     monthly_rate: float = Field(ge=0, lt=1)
