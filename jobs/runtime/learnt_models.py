@@ -71,7 +71,7 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
 def nothing_learnt(note: str) -> tuple[Model, Model]:
     """Neither model, while too little is known for any, with a check that says so."""
     checks = [{**_precondition(name, "effective_date", 0, 1, 0), "note": note} for name in ("potential", "clusters")]
-    unknown = {"effective_date": None, "features": []}
+    unknown: Model = {"effective_date": None, "features": []}
     return {**unknown, "intercept": None, "checks": checks[:1]}, {**unknown, "clusters": [], "checks": checks[1:]}
 
 
@@ -104,9 +104,7 @@ def fitted_potential(spark: SparkSession, sample: pd.DataFrame, rules: Potential
     share = positives / max(customers, 1)
     checks = [
         _precondition("potential", "positives", customers, rules.least_positives, positives),
-        _precondition(
-            "potential", "positive_share", customers, float(rules.least_positive_share), positives / max(customers, 1)
-        ),
+        _precondition("potential", "positive_share", customers, float(rules.least_positive_share), share),
     ]
     learnt, held_out = judged[~judged["is_held_out"]], judged[judged["is_held_out"]]
     if not all(check["is_passed"] for check in checks) or learnt["is_positive"].nunique() < 2:
@@ -115,17 +113,17 @@ def fitted_potential(spark: SparkSession, sample: pd.DataFrame, rules: Potential
     frame = _one_partition(spark, scaled(_features(learnt), means, deviations), learnt["is_positive"].to_numpy(float))
     regression = LogisticRegression(regParam=rules.regularisation, standardization=False, maxIter=100, tol=1e-9)
     fit = regression.fit(frame)
+    coefficients, intercept = six_digits(fit.coefficients.toArray()), six_digits([fit.intercept])[0]
     model = {
         "features": list(rules.features),
         "means": means,
         "deviations": deviations,
-        "coefficients": six_digits(fit.coefficients.toArray()),
-        "intercept": six_digits([fit.intercept])[0],
+        "coefficients": coefficients,
+        "intercept": intercept,
         "bound": bound,
     }
-    coefficients = six_digits(fit.coefficients.toArray())
-    parameters = {**dict(zip(rules.features, coefficients, strict=True)), "intercept": model["intercept"]}
-    parts = [_check("potential", "parameter", name, len(learnt), None, value) for name, value in parameters.items()]
+    parameters = zip((*rules.features, "intercept"), (*coefficients, intercept), strict=True)
+    parts = [_check("potential", "parameter", name, len(learnt), None, value) for name, value in parameters]
     found = deciles(probabilities(_features(held_out), model), held_out["is_positive"].to_numpy())
     for row in found.itertuples():
         parts.append(_check("potential", "calibration", str(row.bin), row.customers, row.expected, row.actual))
@@ -140,8 +138,8 @@ def fitted_clusters(spark: SparkSession, sample: pd.DataFrame, rules: ClusterRul
         sample: rows of `cluster_sample`, in order of customer_id.
 
     Returns:
-        features, means, deviations, `clusters` (of `named_clusters`, with `customers` and the `means` of their tags) and
-        `checks`: the share of the sample that each holds.
+        features, means, deviations, `clusters` (of `named_clusters`, with `customers` and the `means` of their tags)
+        and `checks`: the share of the sample that each holds.
     """
     enough = _precondition("clusters", "customers", len(sample), rules.least_customers, len(sample))
     if not enough["is_passed"]:
@@ -153,7 +151,7 @@ def fitted_clusters(spark: SparkSession, sample: pd.DataFrame, rules: ClusterRul
     clusters = named_clusters(np.array(fit.clusterCenters()), rules.features)
     places = nearest_cluster(standardised, clusters)
     for place, cluster in enumerate(clusters):
-        members = np.nan_to_num(undamped(features[places == place]), nan=np.nan)
+        members = undamped(features[places == place])
         cluster["customers"] = len(members)
         cluster["means"] = [_mean(column) for column in members.T]
     shares = [
@@ -184,7 +182,7 @@ def _one_partition(spark: SparkSession, features: Numbers, label: Numbers | None
 
 
 def _precondition(model: str, name: str, customers: int, least: float, found: float) -> Check:
-    note = None if found >= least else f"too few to learn from: no {model}"
+    note = None if found >= least else "too few to learn from: no model"
     return {**_check(model, "precondition", name, customers, least, found), "is_passed": found >= least, "note": note}
 
 

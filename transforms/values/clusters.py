@@ -30,7 +30,6 @@ class ClusterRules(BaseModel):
     clusters: int = Field(ge=2, le=20)
     features: dict[str, str] = Field(min_length=1)
     least_customers: int = Field(ge=2)
-    seed: int
 
 
 def cluster_sample(

@@ -81,7 +81,7 @@ class Bucket(_Model):
 class Demand(_Model):
     """Points of loan demand for a fact that is at least, or at most, a number; unknown facts give none."""
 
-    input: Fact
+    fact: Fact
     label: str
     at_least: Decimal | None = None
     at_most: Decimal | None = None
@@ -106,7 +106,7 @@ class Bin(_Model):
 class Characteristic(_Model):
     """One line of the score card: the first bin that reaches the value gives the points; `unknown` those of null."""
 
-    input: Fact
+    fact: Fact
     label: str
     bins: tuple[Bin, ...] = Field(min_length=2)
     unknown: Bin
@@ -159,8 +159,8 @@ class ScoreCard(_Model):
             problems.append("a tier below a negative one is negative too")
         if not last.is_negative:
             problems.append(f"the last tier, {last.name}, must be negative")
-        inputs = [characteristic.input for characteristic in self.characteristics]
-        problems += [f"{name} is an input twice" for name in sorted({n for n in inputs if inputs.count(n) > 1})]
+        inputs = [characteristic.fact for characteristic in self.characteristics]
+        problems += [f"{name} is used twice" for name in sorted({n for n in inputs if inputs.count(n) > 1})]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -328,7 +328,7 @@ def _demand(rules: FinanceRules) -> Column:
     """Points of all lines that hold, between 0 and `most_demand`."""
     total = F.lit(0)
     for line in rules.demand:
-        value = F.col(line.input)
+        value = F.col(line.fact)
         holds = value >= F.lit(line.at_least) if line.at_most is None else value <= F.lit(line.at_most)
         total = total + F.when(holds, line.points).otherwise(0)
     return F.greatest(F.lit(0), F.least(F.lit(rules.most_demand), total)).cast("int")
@@ -348,7 +348,7 @@ def _line(place: int, characteristic: Characteristic) -> Column:
             F.lit(chosen.reason).alias("reason"),
         )
 
-    value = F.col(characteristic.input)
+    value = F.col(characteristic.fact)
     *closed, last = characteristic.bins
     found = given(last)
     for bin in reversed(closed):
