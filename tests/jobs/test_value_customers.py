@@ -22,7 +22,7 @@ timezone: UTC
 sources: sources
 identity:
   types:
-    - {type: customer, label: 客户, description: Number in the sample of CDNOW., anchor: true}
+    - {type: customer, label: 客户, description: Number of the customer in the sample., anchor: true}
 rfm: {zero_value_orders: count}       # eight purchases cost nothing
 value: {unit: weeks, fitted: daily, holdout_days: 273}
 """
@@ -31,16 +31,16 @@ name: cdnow
 label: 唱片订单
 channel: ecommerce
 format: csv
-options: {header: false}
-columns: [line]
-files: CDNOW_sample.txt
+options: {header: false, delimiter: " "}
+columns: [master, customer, day, discs, amount]
+files: cdnow.txt
 arrival_date: event_date
 records:
   - name: order
     event_type: order
-    event_at: {column: "split(trim(line), ' +')[2]", format: yyyyMMdd}
-    identifiers: {customer: "split(trim(line), ' +')[1]"}
-    fields: {amount: "split(trim(line), ' +')[4]"}
+    event_at: {column: day, format: yyyyMMdd}
+    identifiers: {customer: customer}
+    fields: {amount: amount}
 """
 STEPS = ("ingest-events", "clean-events", "resolve-identities", "build-orders", "build-customers", "value-customers")
 END = date(1998, 6, 30)
@@ -60,7 +60,10 @@ def cdnow(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Valu
     (root / "settings.yaml").write_text(SETTINGS)
     (root / "sources").mkdir()
     (root / "sources/cdnow.yaml").write_text(SOURCE)
-    ctx = night(root / "lake", DATA, END, [str(root / "settings.yaml")])
+    log = (DATA / "CDNOW_sample.txt").read_text().splitlines()
+    (root / "landing").mkdir()
+    (root / "landing/cdnow.txt").write_text("".join(" ".join(line.split()) + "\n" for line in log))
+    ctx = night(root / "lake", root / "landing", END, [str(root / "settings.yaml")])
     run_steps(ctx, *STEPS)
     values = ctx.tables.read(gold.CUSTOMER_VALUES).collect()
     checks = ctx.tables.read(gold.MODEL_CHECKS).collect()

@@ -128,9 +128,9 @@ def _fitted(
         parameters = {key: six_digits(value) for key, value in asdict(fit()).items()}
     except CannotFit as error:
         return None, [_check(name, f"{check}fit", "log_likelihood", customers, is_passed=False, note=str(error))]
-    model = kind(**parameters)
+    model: _Fitted = kind(**parameters)
     reached = _check(name, f"{check}fit", "log_likelihood", customers, actual=log_likelihood(model), is_passed=True)
-    listed = [_check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()]
+    listed: list[Check] = [_check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()]
     return model, [reached, *listed]
 
 
