@@ -101,7 +101,7 @@ def _fit_gamma_gamma(
     ]  # fmt: skip
 
     def fit() -> GammaGamma:
-        if not is_independent:
+        if not is_independent and found.repeat_customers >= rules.min_repeat_customers:
             raise CannotFit(
                 f"Gamma-Gamma: frequency and order value are correlated ({found.correlation:.3f}; at most "
                 f"{rules.most_correlation} is allowed): orders are valued by segment means."
