@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.value_models import value_model
+from jobs.runtime.value_models import orders_known, value_date, value_model
+from tests.builders import DAY, days_before, event, frame, identity
 from tests.nights import night, run_steps
 from transforms.contracts import gold, silver
+from transforms.orders import build_order_lines, build_orders
 from transforms.values.bgnbd import BgNbd, expected_orders, p_alive
 from transforms.values.clv import lifetime_value
 from transforms.values.gamma_gamma import GammaGamma, expected_order_value
@@ -188,3 +190,57 @@ def _amount_after(day: date) -> float:
     names = ["master", "customer", "day", "discs", "amount"]
     log = pd.read_csv(DATA / "CDNOW_sample.txt", sep=r"\s+", names=names)
     return float(log[log["day"] > int(day.strftime("%Y%m%d"))]["amount"].sum())
+
+
+def test_orders_as_they_were_known_on_an_earlier_date(spark: SparkSession, tmp_path: Path) -> None:
+    """Ten days ago, from tonight's tables: what came or happened since is undone, whatever it names."""
+    then, ago = days_before(10), days_before
+    who = ["plain", "returned before", "returned since", "came late", "one line late", "since", "clock ahead"]
+    sold = [
+        event(name, event_date=ago(20), identifiers={"member": name})
+        for name in who
+        if name not in ("since", "clock ahead")
+    ]
+    sold[3]["arrival_date"] = ago(5)
+    events = [
+        *sold,
+        event("back", "return", event_date=ago(15), order_id="store_pos:returned before", amount=30, quantity=None),
+        event("all back", "return", event_date=ago(5), order_id="store_pos:returned since"),
+        event(
+            "second line", event_date=ago(20), arrival_date=ago(5), order_id="store_pos:one line late", line_id="2",
+            amount=7, identifiers={"member": "one line late"},
+        ),
+        event("since", event_date=ago(5), identifiers={"member": "since"}),
+        event("ahead", event_date=ago(9), arrival_date=then, identifiers={"member": "clock ahead"}),
+    ]  # fmt: skip
+    ctx = night(tmp_path / "lake", tmp_path, DAY)
+    ctx.tables.replace(silver.EVENTS, frame(spark, silver.EVENTS, events))
+    ctx.tables.replace(silver.IDENTITIES, frame(spark, silver.IDENTITIES, [identity("member", n, n) for n in who]))
+    lines = build_order_lines(ctx.events(), DAY, ctx.settings.identity.tier, "exclude")
+    ctx.tables.replace(silver.ORDERS, build_orders(lines))
+
+    def paid(orders: DataFrame) -> dict[str, int]:
+        sums = orders.where("is_purchase").groupBy("customer_id").agg(F.sum("net_amount").alias("net"))
+        return {row.customer_id: int(row.net) for row in sums.collect()}
+
+    now = {name: 100 for name in who} | {"returned before": 70, "one line late": 107}
+    assert paid(orders_known(ctx, DAY)) == {name: net for name, net in now.items() if name != "returned since"}
+    assert paid(orders_known(ctx, then)) == {
+        "plain": 100,
+        "returned before": 70,
+        "returned since": 100,
+        "one line late": 100,
+    }
+    # Four lines were known from 20 days ago, one more on the 21st (its date), three on the 25th of June.
+    rules, dates = ctx.settings.value, {}
+    for least, fitted in ((4, "monthly"), (5, "monthly"), (8, "monthly"), (9, "monthly"), (5, "daily")):
+        changed = rules.model_copy(update={"least_order_lines": least, "fitted": fitted})
+        ctx.settings = ctx.settings.model_copy(update={"value": changed})
+        dates[least, fitted] = value_date(ctx)
+    assert dates == {
+        (4, "monthly"): ago(20),
+        (5, "monthly"): ago(9),
+        (8, "monthly"): ago(5),
+        (9, "monthly"): None,
+        (5, "daily"): DAY,
+    }

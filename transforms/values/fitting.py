@@ -130,7 +130,9 @@ def _fitted(
         return None, [_check(name, f"{check}fit", "log_likelihood", customers, is_passed=False, note=str(error))]
     model: _Fitted = kind(**parameters)
     reached = _check(name, f"{check}fit", "log_likelihood", customers, actual=log_likelihood(model), is_passed=True)
-    listed: list[Check] = [_check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()]
+    listed: list[Check] = [
+        _check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()
+    ]
     return model, [reached, *listed]
 
 
