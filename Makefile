@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PORTRAITS := $(VENV)/bin/portraits
 
-.PHONY: help demo test soak bench-identity check setup java clean
+.PHONY: help demo test soak bench-identity bench-portrait check setup java clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ soak: setup ## Run the long tests: random loads, jobs one by one, Complete Journ
 
 bench-identity: setup ## Time identity resolution beside its peers (SIZES="1e6 1e7" links, EVENTS="5e6" nights)
 	@$(VENV)/bin/python scripts/bench/identity.py --links $(or $(SIZES),1e6) --events $(or $(EVENTS),1e6)
+
+bench-portrait: setup ## Time the tags of all customers beside DuckDB, Polars and the floor (EVENTS="5e6 15e6 30e6")
+	@$(VENV)/bin/python scripts/bench/portrait.py --events $(or $(EVENTS),1e6)
 
 check: setup ## Lint and type-check
 	@$(VENV)/bin/ruff check jobs transforms tests scripts

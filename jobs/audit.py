@@ -14,7 +14,7 @@ from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows,
 from jobs.runtime.tables import slice_of
 from transforms.contracts import Table, discrepancies, gold, ops, silver
 from transforms.identity.lawful import MUST_LINK
-from transforms.tags import tag_columns
+from transforms.tags import tables_of
 
 _THREADS = 4
 _UNBOUNDED = {"silver.identity_changes"}  # a log of what is new: everything on the first night, little on the next
@@ -78,8 +78,7 @@ def run(ctx: JobContext) -> None:
 
 
 def _audited(ctx: JobContext) -> list[Table]:
-    tags = gold.customer_tags_table(tag_columns(ctx.settings.tags))
-    return [*silver.TABLES, *gold.TABLES, tags]
+    return [*silver.TABLES, *gold.TABLES, *tables_of(ctx.settings.tags)]
 
 
 def _measure(ctx: JobContext, tables: list[Table]) -> Measures:

@@ -1,4 +1,4 @@
-"""build-activity: silver.events -> silver.activity (daily partials)."""
+"""build-activity: silver.events -> silver.activity (daily partials), silver.timelines (a customer's partials)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jobs.runtime.increments import basis, events_in_question
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.restatements import Restatements
 from jobs.runtime.tables import among
+from jobs.runtime.timelines import write_timelines
 from transforms.activity import build_activity, concerned_dates
 from transforms.contracts import silver
 from transforms.orders import order_events
@@ -16,7 +17,7 @@ from transforms.orders import order_events
 
 def run(ctx: JobContext) -> None:
     """Daily partials of all events known on the run date; where only events came, those of the dates they concern."""
-    concerned = events_in_question(ctx, silver.ACTIVITY)
+    before, concerned = ctx.tables.version(silver.ACTIVITY), events_in_question(ctx, silver.ACTIVITY)
     if concerned is None:
         with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount"):
             partials = ctx.tables.replace(silver.ACTIVITY, _partials(ctx, ctx.events()), basis(ctx))
@@ -24,6 +25,8 @@ def run(ctx: JobContext) -> None:
     else:
         with ctx.restating():
             _restate(ctx, concerned)
+    is_worth_it = ctx.event_count > ctx.settings.timelines.whole_up_to
+    write_timelines(ctx, concerned if is_worth_it else None, before)
 
 
 def _restate(ctx: JobContext, concerned: DataFrame) -> None:

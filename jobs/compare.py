@@ -15,7 +15,7 @@ from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.tables import Tables, slice_of
 from transforms.contracts import Table, gold, silver
 from transforms.contracts.bronze import bronze_table
-from transforms.tags import tag_columns
+from transforms.tags import tables_of
 
 # Columns that say which run or which part of a delivery wrote a row: outside laws 3 and 4.
 NOT_COMPARED = frozenset({"_run_id"})
@@ -66,8 +66,8 @@ def compare_lakes(
 
 def _contracts(settings: Settings) -> dict[str, Table]:
     bronze = [bronze_table(source.name, source.columns) for source in settings.sources.values()]
-    tags = gold.customer_tags_table(tag_columns(settings.tags))
-    return {table.full_name: table for table in [*bronze, *silver.TABLES, *gold.TABLES, tags]}
+    of_tags = tables_of(settings.tags)
+    return {table.full_name: table for table in [*bronze, *silver.TABLES, *gold.TABLES, *of_tags]}
 
 
 def _fingerprints(pairs: dict[str, tuple[DataFrame, ...]]) -> dict[tuple[str, int], tuple[int, int]]:

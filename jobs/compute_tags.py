@@ -1,4 +1,4 @@
-"""compute-tags: silver.activity, silver.customers -> gold.customer_tags, gold.tag_catalogue."""
+"""compute-tags: silver.timelines, silver.customers -> gold.customer_tags, gold.tag_catalogue."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pyspark.sql import functions as F
 from jobs.runtime.catalogues import write_catalogue
 from jobs.runtime.job import JobContext, main
 from transforms.contracts import gold, silver
-from transforms.tags import catalogue_rows, compute_tags, tag_columns
+from transforms.tags import catalogue_rows, tag_columns, tags_of_timelines, timelines_table
 from transforms.usage import tag_users
 
 
 def run(ctx: JobContext) -> None:
     """All tags of the settings for all customers, as of the run date."""
     rules = ctx.settings.tags
-    activity = ctx.owned(silver.ACTIVITY).where("customer_id is not null")
-    tags = compute_tags(activity, ctx.tables.read(silver.CUSTOMERS), ctx.run_date, rules)
+    timelines, customers = ctx.tables.read(timelines_table(rules)), ctx.tables.read(silver.CUSTOMERS)
+    tags = tags_of_timelines(timelines, customers, ctx.run_date, rules)
     table = gold.customer_tags_table(tag_columns(rules))
     dated = tags.withColumn("run_date", F.lit(ctx.run_date))
     ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows

@@ -20,7 +20,7 @@ from tests.builders import DAY, event, frame
 from transforms import contracts
 from transforms.contracts import MONEY, Column, ContractError, Table, conform, discrepancies, gold, ops, silver
 from transforms.contracts.bronze import bronze_table
-from transforms.tags import tag_columns
+from transforms.tags import tables_of
 
 SUFFIXES = {"_id": "string", "_at": "timestamp", "_date": "date", "_count": "bigint", "_amount": MONEY}
 KINDS = {"timestamp": "_at", "date": "_date"}  # columns of these types end so, and nothing else does
@@ -41,7 +41,7 @@ def all_tables() -> list[Table]:
     """Every table, those that follow configuration as the shipped configuration makes them."""
     settings = load_settings()
     bronze = [bronze_table(source.name, source.columns, source.label) for source in settings.sources.values()]
-    return [*bronze, *silver.TABLES, *gold.TABLES, gold.customer_tags_table(tag_columns(settings.tags)), *ops.TABLES]
+    return [*bronze, *silver.TABLES, *gold.TABLES, *tables_of(settings.tags), *ops.TABLES]
 
 
 TABLES = all_tables()

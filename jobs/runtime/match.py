@@ -43,13 +43,20 @@ def with_matches(ctx: JobContext, links: DataFrame) -> DataFrame:
     if rules is None:
         return links
     records = ctx.settled(profile_records(ctx.events(), rules), ctx.event_count)
-    effective = effective_date(records, "first_arrival_date", ctx.run_date, rules.least_records)
-    if effective is None:
+    model = model_in_force(ctx, rules, records)
+    if model is None:
         ctx.progress.note(f"match: fewer than {rules.least_records} records are known: nothing is matched")
         return links
-    pairs = scored(records, model_of(ctx, effective, rules), rules)
+    pairs = scored(records, model, rules)
     ctx.facts["probable links"] = pairs.count()
     return match_links(pairs, links, rules, ctx.settings.identity.tier)
+
+
+def model_in_force(ctx: JobContext, rules: MatchRules, records: DataFrame | None = None) -> Model | None:
+    """The model of the run date; None while too few records are known. `records`: where they were settled already."""
+    known = profile_records(ctx.events(), rules) if records is None else records
+    effective = effective_date(known, "first_arrival_date", ctx.run_date, rules.least_records)
+    return None if effective is None else model_of(ctx, effective, rules)
 
 
 def model_of(ctx: JobContext, effective: date, rules: MatchRules) -> Model:

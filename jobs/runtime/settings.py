@@ -51,6 +51,13 @@ class AuditRules(BaseModel):
     most_rejected_share: float = Field(ge=0, le=1)
 
 
+class TimelineRules(BaseModel):
+    """Up to how many events a night makes all timelines anew, because finding the touched ones costs more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    whole_up_to: int = Field(ge=0)
+
+
 class Settings(BaseModel):
     """All settings of a run."""
 
@@ -63,6 +70,7 @@ class Settings(BaseModel):
     event_types: tuple[str, ...] = ()
     customers: CustomerRules
     audit: AuditRules
+    timelines: TimelineRules
     identity: IdentityRules
     tags: TagRules
     rfm: RfmRules

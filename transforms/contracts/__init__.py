@@ -136,6 +136,8 @@ def _data_type(ddl: str) -> T.DataType:
         QUANTITY: T.DecimalType(18, 3),
         RATIO: T.DecimalType(18, 6),
         "array<string>": T.ArrayType(T.StringType()),
+        "array<int>": T.ArrayType(T.IntegerType()),
+        "array<bigint>": T.ArrayType(T.LongType()),
         "map<string,string>": T.MapType(T.StringType(), T.StringType()),
     }
     return kinds[ddl]

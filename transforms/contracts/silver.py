@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from transforms.contracts import MONEY, QUANTITY, Column, Table
 
 _LEAD = (
@@ -329,6 +331,30 @@ ACTIVITY = Table(
         Column("rating_count", "bigint", "评分数", "Number of ratings"),
     ),
 )
+
+
+def timelines_table(values: Mapping[str, str]) -> Table:
+    """The contract of `silver.timelines`: an array for each of `values`, column to comment, besides the fixed ones.
+
+    The arrays of a row have an element for each partial of the customer, in one order; a text is its place in `words`.
+    """
+    return Table(
+        layer="silver",
+        name="timelines",
+        label="客户时间线",
+        grain="one customer who did anything, with the daily partials that feed tags as arrays of one length",
+        key=("customer_id",),
+        evolves=True,
+        columns=(
+            Column("customer_id", "string", "客户编号", "Customer, stable over full recomputes"),
+            Column(
+                "words", "array<string>", "词表", "The customer's own texts, ascending; other arrays name places in it"
+            ),
+            Column("day", "array<int>", "日期", "counts_on_date of each partial, in days since 1970-01-01, ascending"),
+            *[Column(name, "array<bigint>", "取值", comment) for name, comment in values.items()],
+        ),
+    )
+
 
 # Who is who: one run of resolve-identities leaves all of them.
 OF_IDENTITY = (

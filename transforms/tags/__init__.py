@@ -1,10 +1,29 @@
-"""Customer tags: declared in conf/tags.yaml, compiled into one plan over a customer's daily partials.
+"""Customer tags: declared in conf/tags.yaml, measured over customers' timelines.
 
 Adding a tag is YAML only. `measures` is the mini-language, `declarations` the rules model with its checks and the
-catalogue, `engine` the computation.
+catalogue, `streams` what tags read of a row, `timelines` a customer's rows as arrays, `kernel` the measures over them,
+`engine` the whole.
 """
 
+from transforms.contracts import Table, gold
 from transforms.tags.declarations import Case, Tag, TagRules, catalogue_rows, tag_columns
-from transforms.tags.engine import compute_tags
+from transforms.tags.engine import compute_tags, tags_of_timelines
+from transforms.tags.timelines import build_timelines, timelines_table
 
-__all__ = ["Case", "Tag", "TagRules", "catalogue_rows", "compute_tags", "tag_columns"]
+__all__ = [
+    "Case",
+    "Tag",
+    "TagRules",
+    "build_timelines",
+    "catalogue_rows",
+    "compute_tags",
+    "tables_of",
+    "tag_columns",
+    "tags_of_timelines",
+    "timelines_table",
+]
+
+
+def tables_of(rules: TagRules) -> list[Table]:
+    """The contracts whose columns follow the declarations: silver.timelines and gold.customer_tags."""
+    return [timelines_table(rules), gold.customer_tags_table(tag_columns(rules))]

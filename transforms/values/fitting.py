@@ -101,7 +101,7 @@ def _fit_gamma_gamma(
     ]  # fmt: skip
 
     def fit() -> GammaGamma:
-        if not is_independent:
+        if not is_independent and found.repeat_customers >= rules.min_repeat_customers:
             raise CannotFit(
                 f"Gamma-Gamma: frequency and order value are correlated ({found.correlation:.3f}; at most "
                 f"{rules.most_correlation} is allowed): orders are valued by segment means."
@@ -128,9 +128,11 @@ def _fitted(
         parameters = {key: six_digits(value) for key, value in asdict(fit()).items()}
     except CannotFit as error:
         return None, [_check(name, f"{check}fit", "log_likelihood", customers, is_passed=False, note=str(error))]
-    model = kind(**parameters)
+    model: _Fitted = kind(**parameters)
     reached = _check(name, f"{check}fit", "log_likelihood", customers, actual=log_likelihood(model), is_passed=True)
-    listed = [_check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()]
+    listed: list[Check] = [
+        _check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()
+    ]
     return model, [reached, *listed]
 
 
