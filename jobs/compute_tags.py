@@ -20,7 +20,7 @@ def run(ctx: JobContext) -> None:
     dated = tags.withColumn("run_date", F.lit(ctx.run_date))
     ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
-    used_by = tag_users(tag_columns(rules), ctx.settings.segments)
+    used_by = tag_users(tag_columns(rules), ctx.settings.segments, ctx.settings.value)
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue_rows(rules, used_by))
 
 

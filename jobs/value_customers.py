@@ -15,7 +15,7 @@ from jobs.runtime.models import Model
 from jobs.runtime.value_models import value_date, value_model
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import with_owner
-from transforms.values import churn
+from transforms.values.churn import with_churn
 from transforms.values.clusters import with_behaviour_cluster
 from transforms.values.finance import EVENT_TYPES, with_finance
 from transforms.values.potential import with_potential_reasons, with_potential_score
@@ -75,14 +75,12 @@ def _learnt(ctx: JobContext, model: Model) -> tuple[Model, Model]:
 def _judged(ctx: JobContext, valued: DataFrame, potential: Model, clusters: Model) -> DataFrame:
     """Churn, potential and cluster of every customer, from tonight's tags and p_alive."""
     rules = ctx.settings.value
-    model = rules.potential.model
-    read = {*churn.TAGS, *model.features, model.outcome, *rules.clusters.features}
-    read |= {name for rule in rules.potential.rules for name in rule.columns}
+    read = {name for names in rules.tags_read().values() for name in names}
     today = F.col("run_date") == F.lit(ctx.run_date)
     tags = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *sorted(read))
     tagged = valued.select("customer_id", "p_alive").join(tags, "customer_id", "left")
-    judged = with_potential_reasons(churn.with_churn(tagged, rules.churn), rules.potential)
-    scored = with_behaviour_cluster(with_potential_score(judged, potential, model), clusters)
+    judged = with_potential_reasons(with_churn(tagged, rules.churn), rules.potential)
+    scored = with_behaviour_cluster(with_potential_score(judged, potential, rules.potential.model), clusters)
     return scored.select("customer_id", *_JUDGEMENTS)
 
 

@@ -292,7 +292,7 @@ def test_every_shipped_tag_has_a_value_for_somebody(spark: SparkSession):
     }  # fmt: skip
     rows = [
         event("C1", "register", 400),
-        order("C1", 60, **goods), order("C1", 40, **goods), order("C1", 5, **goods),  # gaps of 20 and 35 days
+        *[order("C1", days, **goods) for days in (100, 60, 40, 5)],  # the first before the last 90 days
         given_back("C1", 5, 2, "20", ends=False, **goods),
         *[event("C1", kind, 1, category="tea") for kind in ("visit", "favourite", "cart_add", "share", "refer")],
         *[event("C1", "view", day, category="tea", dwell_seconds=30) for day in (1, 2, 45)],
@@ -312,8 +312,8 @@ def test_every_shipped_tag_has_a_value_for_somebody(spark: SparkSession):
     }  # fmt: skip
     c1 = tags["C1"]
     assert (c1["asset_amount"], c1["asset_trend"]) == (500 - 100, ratio(400, 400))
-    assert (c1["return_rate_365d"], c1["promotion_sensitivity"]) == (ratio(20, 300), 1)
-    assert c1["average_order_value_365d"] == ratio(300 - 20, 3)
+    assert (c1["return_rate_365d"], c1["promotion_sensitivity"]) == (ratio(20, 400), 1)
+    assert (c1["average_order_value_365d"], c1["order_trend"]) == (ratio(400 - 20, 4), 3 / 1 - 1)
     # 2 views, a favourite and a cart addition in 30 days; 1 view in the 60 days before
     assert c1["interest_trend"] == ratio(4 * 60, 1 * 30) - 1
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.values.churn import ChurnRules
+from transforms.values.churn import TAGS, ChurnRules
 from transforms.values.clusters import ClusterRules
 from transforms.values.finance import FinanceRules
 from transforms.values.potential import PotentialRules
@@ -75,3 +75,13 @@ class ValueRules(_Model):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def tags_read(self) -> dict[str, list[str]]:
+        """The tags that each set of rules reads, by its key in the settings."""
+        model = self.potential.model
+        in_rules = {name for rule in self.potential.rules for name in rule.columns}
+        return {
+            "churn": sorted(TAGS),
+            "potential": sorted({*in_rules, *model.features, model.outcome}),
+            "clusters": sorted(self.clusters.features),
+        }
