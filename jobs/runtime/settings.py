@@ -38,6 +38,19 @@ SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "kpis")
 ENVIRONMENTS = ("local", "cluster")
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which no mapping names a key twice; without this the last one silently wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = [key for key, _ in node.value if names.count(key.value) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[-1].value!r} is given twice", twice[-1].start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 class SettingsError(ValueError):
     """Settings that must not run; the message lists every fault."""
 
@@ -150,7 +163,7 @@ def digest(settings: Settings) -> str:
 
 def _read_yaml(path: Traversable) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if content is None:
