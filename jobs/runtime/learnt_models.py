@@ -24,7 +24,16 @@ from jobs.runtime.job import JobContext
 from jobs.runtime.models import Model, digest_of, stored_model
 from transforms.contracts import silver
 from transforms.values.clusters import ClusterRules, cluster_sample, named_clusters, nearest_cluster
-from transforms.values.features import known_of, sample_of, scale_of, scaled, six_digits, tags_for, undamped
+from transforms.values.features import (
+    fingerprint,
+    known_activity,
+    sample_of,
+    scale_of,
+    scaled,
+    six_digits,
+    tags_for,
+    undamped,
+)
 from transforms.values.potential import PotentialModelRules, deciles, labelled, potential_sample, probabilities
 
 Check = dict[str, Any]
@@ -40,20 +49,21 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
     activity = ctx.owned(silver.ACTIVITY).where("customer_id is not null")
     everybody = ctx.tables.read(silver.CUSTOMERS)
     customers = ctx.settled(sample_of(everybody, rules.learning_customers, rules.seed), rules.learning_customers)
-    known = known_of(activity, customers, effective).collect()[0]
+    known = known_activity(activity, customers, effective)
+    digest = digest_of(json.dumps(fingerprint(known).collect()[0].asDict()))
     of_potential, of_clusters = rules.potential.model, rules.clusters
 
     def made_of(model_rules: PotentialModelRules | ClusterRules, names: list[str]) -> dict[str, str]:
         declared = {name: tag.model_dump(mode="json") for name, tag in tags_for(names, tags).items()}
         settings = [model_rules.model_dump(mode="json"), declared, rules.seed]
-        return {"settings": digest_of(json.dumps(settings)), "records": digest_of(json.dumps(known.asDict()))}
+        return {"settings": digest_of(json.dumps(settings)), "records": digest}
 
     def potential() -> Model:
-        sample = potential_sample(activity, customers, effective, tags, of_potential).toArrow().to_pandas()
+        sample = potential_sample(known, customers, effective, tags, of_potential).toArrow().to_pandas()
         return fitted_potential(ctx.spark, sample, of_potential)
 
     def clusters() -> Model:
-        sample = cluster_sample(activity, customers, effective, tags, of_clusters).toArrow().to_pandas()
+        sample = cluster_sample(known, customers, effective, tags, of_clusters).toArrow().to_pandas()
         return fitted_clusters(ctx.spark, sample, of_clusters, rules.seed)
 
     return (

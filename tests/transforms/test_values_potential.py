@@ -14,9 +14,9 @@ import yaml
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from tests.transforms.test_tags import D, Row, activity_of, customers_of, event, order
+from tests.transforms.test_tags import D, Row, activity_of, customers_of, event, given_back, order
 from transforms.tags import TagRules, compute_tags
-from transforms.values.features import check_features, tags_for
+from transforms.values.features import check_features, fingerprint, known_activity, tags_for
 from transforms.values.potential import (
     PotentialModelRules,
     PotentialRules,
@@ -92,8 +92,8 @@ def test_reasons_on_each_side_of_every_border(spark: SparkSession) -> None:
     ]
 
 
-def test_sample_knows_only_what_was_known(spark: SparkSession) -> None:
-    """Features and `before` are of D − 90 days as known on it, `after` of the 90 days since as known on D."""
+def test_sample_knows_what_had_happened(spark: SparkSession) -> None:
+    """Features and `before` are of D − 90 days, `after` of the 90 days since, all as known on D."""
     rules = model_rules(features=["order_count_90d", "view_count_14d", "mean_order_interval_days"])
     start = 90
     rows = [
@@ -101,23 +101,24 @@ def test_sample_knows_only_what_was_known(spark: SparkSession) -> None:
         event("looked", "view", start - 1),  # after the start
         order("looked", start - 1, "70"),
         order("bought before", start, "50"),
-        order("bought before", start + 10, "25", arrival_date=D - timedelta(days=start - 1)),  # not known at the start
+        given_back("bought before", start, start - 1, "20", ends=False),  # after the start, for what was bought before
+        order("bought before", start + 10, "25", arrival_date=D),  # heard of late
         order("bought before", 0, "10", arrival_date=D + timedelta(days=1)),  # not known on D
         order("unknown then", 3, "900"),
     ]
-    customers = customers_of(
-        spark, *({"customer_id": c} for c in ("looked", "bought before", "unknown then", "silent"))
-    )
-    activity = activity_of(spark, rows)
-    sample = potential_sample(activity, customers, D, TAGS, rules).collect()
+    everybody = ("looked", "bought before", "unknown then", "silent")
+    customers = customers_of(spark, *({"customer_id": c} for c in everybody))
+    known = known_activity(activity_of(spark, rows), customers, D)
+    sample = potential_sample(known, customers, D, TAGS, rules).collect()
     assert [row.customer_id for row in sample] == ["bought before", "looked"]
-    damped = {count: pytest.approx(np.log1p(count)) for count in (1, 6)}
+    damped = {count: pytest.approx(np.log1p(count)) for count in (2, 6, 10)}
     assert [tuple(row)[1:6] for row in sample] == [
-        (damped[1], 0.0, None, 50.0, 0.0),
+        (damped[2], 0.0, damped[10], 75.0, 0.0),
         (0.0, damped[6], None, 0.0, 70.0),
     ]
-    moved = potential_sample(activity.repartition(7), customers.repartition(3), D, TAGS, rules).collect()
-    assert moved == sample
+    moved = known.repartition(7)
+    assert potential_sample(moved, customers.repartition(3), D, TAGS, rules).collect() == sample
+    assert fingerprint(moved).collect() == fingerprint(known).collect()
 
 
 def test_label_is_becoming_one_of_the_best_buyers() -> None:

@@ -33,17 +33,18 @@ class ClusterRules(BaseModel):
 
 
 def cluster_sample(
-    activity: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: ClusterRules
+    known: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: ClusterRules
 ) -> DataFrame:
     """What the clusters of an effective date are found in; key customer_id, sorted by it.
 
     Args:
-        activity: silver.activity with a non-null customer_id. customers: silver.customers, those chosen to learn from.
+        known: silver.activity with customer_id, as known on the effective date.
+        customers: silver.customers, those chosen to learn from.
 
     Returns:
-        customer_id and the features (damped doubles) as known on the effective date, of customers known by then.
+        customer_id and the features (damped doubles) as of the effective date, of customers who had done something.
     """
-    tagged = tags_as_of(activity, customers, effective, list(rules.features), tags)
+    tagged = tags_as_of(known, customers, effective, list(rules.features), tags)
     features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     return tagged.select("customer_id", *features).orderBy("customer_id")
 

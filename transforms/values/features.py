@@ -41,31 +41,30 @@ def sample_of(customers: DataFrame, size: int, seed: int) -> DataFrame:
     return customers.orderBy(F.xxhash64("customer_id", F.lit(seed)), "customer_id").limit(size)
 
 
-def tags_as_of(activity: DataFrame, customers: DataFrame, day: date, names: Sequence[str], tags: TagRules) -> DataFrame:
-    """customer_id and the named tags as they were known on `day`, of those customers who had done something by then."""
-    wanted = tags_for(names, tags)
-    known = activity.where(F.col("arrival_date") <= F.lit(day)).join(
-        F.broadcast(customers.select("customer_id")), "customer_id", "left_semi"
-    )
-    counted = TagRules(tags={**wanted, _KNOWN_EVENTS.name: _KNOWN_EVENTS})
-    tagged = compute_tags(known, customers, day, counted).where(F.col(_KNOWN_EVENTS.name) > 0)
-    return tagged.select("customer_id", *dict.fromkeys(names))
+def known_activity(activity: DataFrame, customers: DataFrame, day: date) -> DataFrame:
+    """What was known of these customers on `day`, of silver.activity with a non-null customer_id."""
+    known = activity.where(F.col("arrival_date") <= F.lit(day))
+    return known.join(F.broadcast(customers.select("customer_id")), "customer_id", "left_semi")
 
 
-def known_of(activity: DataFrame, customers: DataFrame, day: date) -> DataFrame:
-    """One row that says what was known of these customers on `day`: `customers`, `rows` and `hashes`, a sum.
+def fingerprint(known: DataFrame) -> DataFrame:
+    """One row that says what is known: `customers`, `rows` and `hashes`, a sum.
 
-    What they teach is a function of these rows, so it need not be worked out again while this row stays the same.
+    What rows teach is a function of them, so it need not be worked out again while this row stays the same.
     """
-    theirs = activity.where(F.col("arrival_date") <= F.lit(day)).join(
-        F.broadcast(customers.select("customer_id")), "customer_id", "left_semi"
-    )
     columns = ["customer_id", *[name for name in silver.ACTIVITY.column_names if not name.startswith("lead_")]]
-    return theirs.agg(
+    return known.agg(
         F.count_distinct("customer_id").alias("customers"),
         F.count("*").alias("rows"),
         F.sum(F.xxhash64(*columns).cast("decimal(20,0)")).cast("string").alias("hashes"),
     )
+
+
+def tags_as_of(known: DataFrame, customers: DataFrame, day: date, names: Sequence[str], tags: TagRules) -> DataFrame:
+    """customer_id and the named tags as of `day`, of those customers who had done something by then."""
+    counted = TagRules(tags={**tags_for(names, tags), _KNOWN_EVENTS.name: _KNOWN_EVENTS})
+    tagged = compute_tags(known, customers, day, counted).where(F.col(_KNOWN_EVENTS.name) > 0)
+    return tagged.select("customer_id", *dict.fromkeys(names))
 
 
 def tags_for(names: Iterable[str], tags: TagRules) -> dict[str, Tag]:

@@ -1,7 +1,7 @@
 """High potential: customers whose interest runs ahead of their purchases, by rules and by a model.
 
 The rules say why in words. The model (logistic regression) gives the probability of becoming high value in the days of
-its outcome tag: it learns from tags as they were that long before its effective date, and from what followed.
+its outcome tag: it learns from tags as of that long before its effective date, and from what followed.
 """
 
 from __future__ import annotations
@@ -110,22 +110,22 @@ def with_potential_reasons(customers: DataFrame, rules: PotentialRules) -> DataF
 
 
 def potential_sample(
-    activity: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: PotentialModelRules
+    known: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: PotentialModelRules
 ) -> DataFrame:
     """What the model of an effective date learns from; key customer_id, sorted by it.
 
     Args:
-        activity: silver.activity with a non-null customer_id, whatever is known of any date.
-        customers: silver.customers, those chosen to learn from. Those of whom nothing was known `horizon` days before
-            the effective date take no part.
+        known: silver.activity with customer_id, as known on the effective date.
+        customers: silver.customers, those chosen to learn from. Those who had done nothing `horizon` days before the
+            effective date take no part.
 
     Returns:
-        customer_id, the features (damped doubles) and `before`, the outcome up to that date, both as known on it; and
-        `after`, the outcome of the days that followed, as known on the effective date.
+        customer_id, the features (damped doubles) and `before`, the outcome up to that day, both of what had happened
+        by then; `after`, the outcome of the days that followed; and `is_held_out`.
     """
     start = effective - timedelta(days=horizon(tags, rules))
-    before = tags_as_of(activity, customers, start, [*rules.features, rules.outcome], tags)
-    after = tags_as_of(activity, customers, effective, [rules.outcome], tags)
+    before = tags_as_of(known, customers, start, [*rules.features, rules.outcome], tags)
+    after = tags_as_of(known, customers, effective, [rules.outcome], tags)
     joined = before.join(after.withColumnRenamed(rules.outcome, "after"), "customer_id", "left")
     features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     amounts = [F.col(rules.outcome).alias("before"), F.coalesce("after", F.lit(0)).alias("after")]
