@@ -56,9 +56,13 @@ def _checks(ctx: JobContext, model: Model) -> DataFrame:
     effective = model["effective_date"] and date.fromisoformat(model["effective_date"])
     rows = []
     for check in model["checks"]:
-        numbers = {name: check[name] and Decimal(str(check[name])) for name in ("expected", "actual")}
+        numbers = {name: _decimal(check[name]) for name in ("expected", "actual")}
         rows.append({"run_date": ctx.run_date, "effective_date": effective, **check, **numbers})
     return ctx.small_frame(rows, gold.MODEL_CHECKS)
+
+
+def _decimal(number: float | None) -> Decimal | None:
+    return None if number is None else Decimal(str(number))
 
 
 def _whole(values: DataFrame) -> DataFrame:

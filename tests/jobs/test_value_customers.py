@@ -42,7 +42,7 @@ format: csv
 options: {header: false, delimiter: " "}
 columns: [master, customer, day, discs, amount]
 files: cdnow.txt
-arrival_date: event_date
+arrival_date: fixed 1998-06-30
 records:
   - name: order
     event_type: order
