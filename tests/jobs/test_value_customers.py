@@ -207,12 +207,17 @@ def test_orders_as_they_were_known_on_an_earlier_date(spark: SparkSession, tmp_p
         event("back", "return", event_date=ago(15), order_id="store_pos:returned before", amount=30, quantity=None),
         event("all back", "return", event_date=ago(5), order_id="store_pos:returned since"),
         event(
-            "second line", event_date=ago(20), arrival_date=ago(5), order_id="store_pos:one line late", line_id="2",
-            amount=7, identifiers={"member": "one line late"},
+            "second line",
+            event_date=ago(20),
+            arrival_date=ago(5),
+            order_id="store_pos:one line late",
+            line_id="2",
+            amount=7,
+            identifiers={"member": "one line late"},
         ),
         event("since", event_date=ago(5), identifiers={"member": "since"}),
         event("ahead", event_date=ago(9), arrival_date=then, identifiers={"member": "clock ahead"}),
-    ]  # fmt: skip
+    ]
     ctx = night(tmp_path / "lake", tmp_path, DAY)
     ctx.tables.replace(silver.EVENTS, frame(spark, silver.EVENTS, events))
     ctx.tables.replace(silver.IDENTITIES, frame(spark, silver.IDENTITIES, [identity("member", n, n) for n in who]))
