@@ -55,10 +55,14 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
     root = tmp_path_factory.mktemp("chain")
     generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=2, end_date=LAST, seed=7))
     settings = root / "settings.yaml"
-    # A night works out again only what it touches, also on so small a chain.
-    settings.write_text(
-        yaml.safe_dump({"truth": "truth/identifiers", "identity": {"whole_up_to": 0}, "timelines": {"whole_up_to": 0}})
-    )
+    # A night works out again only what it touches, and values are modelled, also on so small a chain.
+    small = {
+        "truth": "truth/identifiers",
+        "identity": {"whole_up_to": 0},
+        "timelines": {"whole_up_to": 0},
+        "value": {"min_repeat_customers": 30, "least_order_lines": 100, "holdout_days": 20},
+    }
+    settings.write_text(yaml.safe_dump(small))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
     for day in NIGHTS[:-1]:
         run_night(made.lake, made.landing, day, made.settings)

@@ -72,13 +72,22 @@ def _fit_bgnbd(histogram: pd.DataFrame, rules: ValueRules, check: str = "") -> t
     """The model and its checks, whose names begin with `check`."""
     repeat = int((histogram["frequency"] > 0).sum())
     enough = _check(
-        "bgnbd", f"{check}precondition", "repeat_customers", repeat, expected=rules.min_repeat_customers, actual=repeat,
+        "bgnbd",
+        f"{check}precondition",
+        "repeat_customers",
+        repeat,
+        expected=rules.min_repeat_customers,
+        actual=repeat,
         is_passed=repeat >= rules.min_repeat_customers,
-    )  # fmt: skip
+    )
     fitted, checks = _fitted(
-        "bgnbd", BgNbd, check, len(histogram), lambda: bgnbd.fit(histogram, rules.min_repeat_customers),
+        "bgnbd",
+        BgNbd,
+        check,
+        len(histogram),
+        lambda: bgnbd.fit(histogram, rules.min_repeat_customers),
         lambda model: bgnbd.log_likelihood(model, histogram),
-    )  # fmt: skip
+    )
     return fitted, [enough, *checks]
 
 
@@ -89,16 +98,27 @@ def _fit_gamma_gamma(
     found = gamma_gamma.preconditions(histogram)
     is_independent = not abs(found.correlation) > rules.most_correlation  # not a number: one of the two is constant
     measures = (
-        ("repeat_customers", rules.min_repeat_customers, found.repeat_customers,
-         found.repeat_customers >= rules.min_repeat_customers),
+        (
+            "repeat_customers",
+            rules.min_repeat_customers,
+            found.repeat_customers,
+            found.repeat_customers >= rules.min_repeat_customers,
+        ),
         ("not_positive", 0, found.not_positive, found.not_positive == 0),
         ("correlation", rules.most_correlation, found.correlation, is_independent),
-    )  # fmt: skip
+    )
     checks = [
-        _check("gamma_gamma", f"{check}precondition", name, found.repeat_customers, expected=limit, actual=measured,
-               is_passed=is_passed)
+        _check(
+            "gamma_gamma",
+            f"{check}precondition",
+            name,
+            found.repeat_customers,
+            expected=limit,
+            actual=measured,
+            is_passed=is_passed,
+        )
         for name, limit, measured, is_passed in measures
-    ]  # fmt: skip
+    ]
 
     def fit() -> GammaGamma:
         if not is_independent and found.repeat_customers >= rules.min_repeat_customers:
@@ -109,9 +129,13 @@ def _fit_gamma_gamma(
         return gamma_gamma.fit(histogram, rules.min_repeat_customers)
 
     fitted, more = _fitted(
-        "gamma_gamma", GammaGamma, check, found.repeat_customers, fit,
+        "gamma_gamma",
+        GammaGamma,
+        check,
+        found.repeat_customers,
+        fit,
         lambda model: gamma_gamma.log_likelihood(model, histogram),
-    )  # fmt: skip
+    )
     return fitted, [*checks, *more]
 
 
@@ -219,11 +243,20 @@ def _check(
     is_passed: bool | None = None,
     note: str | None = None,
 ) -> Check:
-    numbers = {name: None if value is None or np.isnan(value) else round(float(value), 6)
-               for name, value in (("expected", expected), ("actual", actual))}  # fmt: skip
+    numbers = {
+        name: None if value is None or np.isnan(value) else round(float(value), 6)
+        for name, value in (("expected", expected), ("actual", actual))
+    }
     passed = None if is_passed is None else bool(is_passed)
-    return {"model": model, "check": check, "bin": bin, "customers": customers, **numbers, "is_passed": passed,
-            "note": note}  # fmt: skip
+    return {
+        "model": model,
+        "check": check,
+        "bin": bin,
+        "customers": customers,
+        **numbers,
+        "is_passed": passed,
+        "note": note,
+    }
 
 
 def six_digits(number: float) -> float:
