@@ -37,6 +37,10 @@ LAST = date(2026, 3, 31)
 # These say what is new since the run before, so they follow the split into nights.
 SINCE_THE_RUN_BEFORE = ["silver.identity_changes", "silver.identity_history", "gold.identity_quality"]
 NIGHTS = [LAST - timedelta(days=1), LAST]
+# So short a chain can only be asked what follows in 20 days.
+_NET_AMOUNT_20D = {
+    "label": "20 天净额", "description": "Net amount.", "type": "value", "measure": "sum(net_amount)", "window": 20,
+}  # fmt: skip
 
 
 @dataclass
@@ -60,7 +64,14 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
         "truth": "truth/identifiers",
         "identity": {"whole_up_to": 0},
         "timelines": {"whole_up_to": 0},
-        "value": {"min_repeat_customers": 30, "least_order_lines": 100, "holdout_days": 20},
+        "tags": {"net_amount_20d": _NET_AMOUNT_20D},
+        "value": {
+            "min_repeat_customers": 30,
+            "least_order_lines": 100,
+            "holdout_days": 20,
+            "clusters": {"least_customers": 50},
+            "potential": {"model": {"outcome": "net_amount_20d", "least_positives": 3, "least_positive_share": 0}},
+        },
     }
     settings.write_text(yaml.safe_dump(small))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
