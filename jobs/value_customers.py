@@ -17,7 +17,7 @@ from transforms.contracts import gold, silver
 from transforms.identity.anchors import with_owner
 from transforms.values.churn import with_churn
 from transforms.values.clusters import with_behaviour_cluster
-from transforms.values.finance import EVENT_TYPES, with_finance
+from transforms.values.finance import EVENT_COLUMNS, EVENT_TYPES, with_finance
 from transforms.values.potential import with_potential_reasons, with_potential_score
 from transforms.values.purchases import purchase_histories
 from transforms.values.scoring import score_values
@@ -37,7 +37,8 @@ def run(ctx: JobContext) -> None:
     histories = purchase_histories(ctx.owned(silver.ORDERS), ctx.run_date)
     scored = ctx.settled(score_values(histories, model, ctx.settings.value), ctx.event_count)
     valued = customers.join(with_value_tiers(scored, ctx.settings.value.tiers), "customer_id", "left")
-    valued = valued.join(_judged(ctx, valued, potential, clusters), "customer_id").join(_finance(ctx), "customer_id")
+    for judged in (_judged(ctx, scored, potential, clusters), _finance(ctx)):
+        valued = valued.join(judged, "customer_id", "left")
     dated = _whole(valued.withColumn("run_date", F.lit(ctx.run_date)))
     ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
     ctx.tables.overwrite_slice(gold.MODEL_CHECKS, _checks(ctx, model, potential, clusters), run_date=ctx.run_date)
@@ -72,23 +73,24 @@ def _learnt(ctx: JobContext, model: Model) -> tuple[Model, Model]:
     return learnt_models(ctx, effective) if effective else nothing_learnt(model["checks"][0]["note"])
 
 
-def _judged(ctx: JobContext, valued: DataFrame, potential: Model, clusters: Model) -> DataFrame:
+def _judged(ctx: JobContext, scored: DataFrame, potential: Model, clusters: Model) -> DataFrame:
     """Churn, potential and cluster of every customer, from tonight's tags and p_alive."""
     rules = ctx.settings.value
     read = {name for names in rules.tags_read().values() for name in names}
     today = F.col("run_date") == F.lit(ctx.run_date)
     tags = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *sorted(read))
-    tagged = valued.select("customer_id", "p_alive").join(tags, "customer_id", "left")
-    judged = with_potential_reasons(with_churn(tagged, rules.churn), rules.potential)
-    scored = with_behaviour_cluster(with_potential_score(judged, potential, rules.potential.model), clusters)
-    return scored.select("customer_id", *_JUDGEMENTS)
+    known = tags.join(scored.select("customer_id", "p_alive"), "customer_id", "left")
+    judged = with_potential_reasons(with_churn(known, rules.churn), rules.potential)
+    likely = with_potential_score(judged, potential, rules.potential.model)
+    return with_behaviour_cluster(likely, clusters).select("customer_id", *_JUDGEMENTS)
 
 
 def _finance(ctx: JobContext) -> DataFrame:
     """The finance columns of every customer; null where they may not be looked at."""
     customers = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_finance", "is_minor")
     told = ctx.events().where(F.col("event_type").isin(*EVENT_TYPES))
-    events = with_owner(told, ctx.tables.read(silver.IDENTITIES)).where("customer_id is not null")
+    owned = with_owner(told, ctx.tables.read(silver.IDENTITIES)).where("customer_id is not null")
+    events = ctx.settled(owned.select("customer_id", *EVENT_COLUMNS), ctx.event_count)  # it is looked at three times
     return with_finance(customers, events, ctx.run_date, ctx.settings.value.finance).drop("consent_finance", "is_minor")
 
 

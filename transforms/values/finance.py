@@ -33,6 +33,8 @@ EVENT_TYPES = (
 )
 """Events that finance looks at; a consult counts where it was made in the finance channel."""
 
+EVENT_COLUMNS = ("event_type", "event_date", "channel", "amount", "props")
+
 FACTS = {
     "asset_amount": "balance: deposits less withdrawals",
     "asset_trend_90d": "net inflow of 90 days over the balance before them; null where that was not positive",
@@ -194,7 +196,7 @@ def with_finance(customers: DataFrame, events: DataFrame, as_of: date, rules: Fi
 
     Args:
         customers: one row per customer with consent_finance and is_minor.
-        events: silver.events of `EVENT_TYPES` with customer_id, as known on D; null ones are nobody's.
+        events: silver.events with a non-null customer_id, as known on D: `EVENT_COLUMNS` of `EVENT_TYPES`.
 
     Without consent, and for minors, all are null and none of the customer's events is looked at. A customer with
     consent and without finance events has a balance of 0 and no demand, but no tier: nothing is known of the risk.
