@@ -109,7 +109,7 @@ def test_facts_of_loans_and_savings(spark: SparkSession) -> None:
     rows = {row.customer_id: row.asDict() for row in finance_facts(events.where(is_finance), D, RULES).collect()}
     found = {name: {fact: rows[name][fact] for fact in expected} for name, (expected, _) in cases.items()}
     assert found == {name: expected for name, (expected, _) in cases.items()}
-    assert set(rows["saver"]) == {"customer_id", "has_events", *FACTS}
+    assert set(rows["saver"]) == {"customer_id", "has_account", *FACTS}
     moved = finance_facts(events.where(is_finance).repartition(7), D, RULES).collect()
     assert {row.customer_id: row.asDict() for row in moved} == rows
 
@@ -131,13 +131,15 @@ def test_only_consenting_adults_are_judged_and_tiers_have_reasons(spark: SparkSe
         "not asked": (None, False),
         "minor": (True, True),
         "does nothing": (True, False),
+        "only asks": (True, False),
         "good": (True, False),
         **{f"overdue {days}": (True, False) for days in (30, 31, 60, 61, 90, 91)},
         "borrower": (True, False),
     }
-    withdrawn = [(c, "withdraw", 1, 300) for c in people if c not in ("does nothing", "good")]
+    withdrawn = [(c, "withdraw", 1, 300) for c in people if c not in ("does nothing", "only asks", "good")]
     told = [
-        *[did(c, "deposit", 100, 1000) for c in people if c != "does nothing"],
+        *[did(c, "deposit", 100, 1000) for c in people if c not in ("does nothing", "only asks")],
+        did("only asks", "consult", 5, None),
         *[did(*given) for given in withdrawn],
         did("good", "deposit", 50, 4001), did("good", "repay", 30),
         *[overdue(f"overdue {days}", days) for days in (30, 31, 60, 61, 90, 91)],
@@ -151,6 +153,7 @@ def test_only_consenting_adults_are_judged_and_tiers_have_reasons(spark: SparkSe
     assert {tuple(found[c][name] for name in columns) for c in nobody} == {(None,) * len(columns)}
     # A balance and no demand, but nothing to judge by.
     assert tuple(found["does nothing"][name] for name in columns) == (0, None, 0, None, None, None)
+    assert tuple(found["only asks"][name] for name in columns) == (0, "none", 20, None, None, None)
     # 500 + 60 not overdue + 40 no default + 0 no repayments + 30 no arrears + 10 + 10 + 20 small balance = 670
     assert tuple(found["adult"][name] for name in columns) == (
         700, "none", 20, "medium", ["NO_REPAYMENT_HISTORY", "SMALL_BALANCE"], False,

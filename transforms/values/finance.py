@@ -199,7 +199,7 @@ def with_finance(customers: DataFrame, events: DataFrame, as_of: date, rules: Fi
         events: silver.events with a non-null customer_id, as known on D: `EVENT_COLUMNS` of `EVENT_TYPES`.
 
     Without consent, and for minors, all are null and none of the customer's events is looked at. A customer with
-    consent and without finance events has a balance of 0 and no demand, but no tier: nothing is known of the risk.
+    consent who at most asked has a balance of 0 but no tier: nothing is known of the risk.
     """
     may_judge = F.coalesce("consent_finance", F.lit(False)) & ~F.coalesce("is_minor", F.lit(False))
     allowed = customers.where(may_judge).select("customer_id")
@@ -213,7 +213,7 @@ def with_finance(customers: DataFrame, events: DataFrame, as_of: date, rules: Fi
         }
     )
     scored = judged.withColumn("_points", _points(rules.score_card))
-    tier = F.when(F.col("has_events"), _tier(rules.score_card))
+    tier = F.when(F.col("has_account"), _tier(rules.score_card))
     negative = [tier.name for tier in rules.score_card.tiers if tier.is_negative]
     told = scored.withColumn("finance_risk_tier", tier).select(
         "customer_id",
@@ -228,7 +228,7 @@ def with_finance(customers: DataFrame, events: DataFrame, as_of: date, rules: Fi
 
 
 def finance_facts(events: DataFrame, as_of: date, rules: FinanceRules) -> DataFrame:
-    """`FACTS` and `has_events` per customer; key customer_id.
+    """`FACTS` and `has_account` (did more than ask) per customer; key customer_id.
 
     Args:
         events: customer_id, event_type, event_date, amount, props (contract_id, days_overdue), up to D.
@@ -244,7 +244,7 @@ def finance_facts(events: DataFrame, as_of: date, rules: FinanceRules) -> DataFr
     before = F.col("asset_amount") - F.col("inflow_90d")
     trend = F.when(before > 0, _share(F.col("inflow_90d"), before))
     facts = filled.withColumns({"on_time_share": on_time, "asset_trend_90d": trend})
-    return facts.select("customer_id", F.lit(True).alias("has_events"), *FACTS)
+    return facts.select("customer_id", "has_account", *FACTS)
 
 
 def _consented(events: DataFrame, allowed: DataFrame, as_of: date) -> DataFrame:
@@ -301,6 +301,7 @@ def _of_events(as_of: date) -> list[Column]:
         return F.col("event_date") > F.lit(as_of - timedelta(days=days))
 
     return [
+        F.bool_or(kind != "consult").alias("has_account"),
         F.sum(moved).cast(MONEY).alias("asset_amount"),
         F.sum(F.when(within(90), moved).otherwise(0)).cast(MONEY).alias("inflow_90d"),
         F.count_if((kind == "loan_apply") & within(90)).alias("loan_apply_count_90d"),
