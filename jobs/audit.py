@@ -35,6 +35,7 @@ _AGREE = [
     ("one_row_per_owner", ("silver.customers", "rows"), ("silver.identities", "owners")),
     ("every_customer_is_tagged", ("gold.customer_tags", "rows"), ("silver.customers", "rows")),
     ("every_customer_is_scored", ("gold.rfm_scores", "scored"), ("silver.customers", "rows")),
+    ("every_customer_is_valued", ("gold.customer_values", "rows"), ("silver.customers", "rows")),
     ("one_primary_segment_each", ("gold.segment_members", "primary"), ("silver.customers", "rows")),
     ("lines_sum_to_orders", ("silver.orders", "net_amount"), ("silver.order_lines", "net_amount")),
     ("partials_sum_to_orders", ("silver.activity", "gross_amount"), ("silver.orders", "gross_amount")),

@@ -1,4 +1,4 @@
-"""build-segments: gold.customer_tags, gold.rfm_scores, silver.customers -> gold.segment_members, segment_summary."""
+"""build-segments: gold.customer_tags, rfm_scores, customer_values, silver.customers -> gold.segment_*."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         "sources": len(settings.sources),
         "identifier types": len(settings.identity.types),
         "tags": len(settings.tags.tags),
+        "value tiers": len(settings.value.tiers),
         "primary segments": len(settings.segments.primary),
         "secondary segments": len(settings.segments.secondary),
         "KPIs": len(settings.kpis.kpis),

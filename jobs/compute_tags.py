@@ -31,7 +31,7 @@ def run(ctx: JobContext) -> None:
     with ctx.interpreted(0):  # compiled, 90 columns are methods too large for Java: half again as slow
         ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
-    catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments))
+    catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments, ctx.settings.value))
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)
     used_by = gold.TAG_CATALOGUE.column_names.index("used_by")
     _report_health(ctx, {row[0] for row in catalogue if row[used_by]})

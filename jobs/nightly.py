@@ -20,6 +20,7 @@ from jobs import (
     report_kpis,
     resolve_identities,
     score_rfm,
+    value_customers,
 )
 from jobs.runtime.job import DONE, Job, JobContext, a_date, add_arguments, context, guarded, lake_tables
 from jobs.runtime.run_log import RunLog
@@ -34,6 +35,7 @@ STEPS: dict[str, Job] = {
     "build-activity": build_activity.run,
     "compute-tags": compute_tags.run,
     "score-rfm": score_rfm.run,
+    "value-customers": value_customers.run,
     "build-segments": build_segments.run,
     "report-kpis": report_kpis.run,
     "audit": audit.run,

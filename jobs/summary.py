@@ -40,6 +40,7 @@ def run_summary(arguments: argparse.Namespace) -> int:
     console.print(_rejected(tables))
     console.print(_customers(view))
     console.print(_tiers(view, settings))
+    console.print(_value_tiers(view, settings))
     console.print(_segments(view))
     console.print(_kpis(view, settings))
     _where(console, arguments.lake, view)
@@ -127,6 +128,23 @@ def _tiers(view: _View, settings: Settings) -> Grid:
         name = f"{row.rfm_tier} {labels.get(row.rfm_tier, '')}" if row.rfm_tier else "(no purchase in the window)"
         money = row.money or 0
         grid.add_row(name, f"{row.n:,}", f"{row.n / everybody:.1%}", f"{money:,.2f}", f"{money / all_money:.1%}")
+    return grid
+
+
+def _value_tiers(view: _View, settings: Settings) -> Grid:
+    labels = {tier.name: tier.label for tier in settings.value.tiers}
+    counted = (
+        view.read("gold.customer_values")
+        .groupBy("value_tier")
+        .agg(F.count("*").alias("n"), F.sum("clv_365d").alias("value"), F.avg("p_alive").alias("alive"))
+    )
+    rows = {row.value_tier: row for row in counted.collect()}
+    whole = sum(row.value or 0 for row in rows.values()) or 1
+    grid = _grid("Value tiers, by value expected in a year", "tier", "customers", "expected value", "of all", "alive")
+    for tier in (name for name in (*labels, None) if name in rows):
+        row, name = rows[tier], f"{tier} {labels[tier]}" if tier else "(no value)"
+        alive = "" if row.alive is None else f"{row.alive:.1%}"
+        grid.add_row(name, f"{row.n:,}", f"{row.value or 0:,.2f}", f"{(row.value or 0) / whole:.1%}", alive)
     return grid
 
 

@@ -1,6 +1,6 @@
 """Segments: exactly one primary segment per customer, and any number of secondary ones, each with its reasons.
 
-A rule is a SQL predicate over the customer's portrait: tags, chain-wide RFM, golden record and `as_of`.
+A rule is a SQL predicate over the customer's portrait: tags, chain-wide RFM, values, golden record and `as_of`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which segments and tables read which tags: a tag that drives nothing is a candidate for pruning."""
+"""Which segments, value rules and tables read which tags: a tag that drives nothing is a candidate for pruning."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterable
 
 from transforms.expressions import columns_in
 from transforms.segments import SUMMED_TAGS, SegmentRules
+from transforms.values.rules import ValueRules
 
 
-def tag_users(tags: Iterable[str], segments: SegmentRules) -> dict[str, list[str]]:
-    """Tag to the segments whose rules read it, by name, and tables; tags that nothing reads have an empty list."""
+def tag_users(tags: Iterable[str], segments: SegmentRules, value: ValueRules) -> dict[str, list[str]]:
+    """Tag to the segments and value rules that read it, by name, and tables; tags that nothing reads have none."""
+    readers = {"table:gold.segment_summary": sorted(SUMMED_TAGS)}
+    readers |= {f"segment:{segment.code}": sorted(columns_in(segment.when)) for segment in segments.all}
+    readers |= {f"value:{name}": list(read) for name, read in value.tags_read().items()}
     users: dict[str, list[str]] = {tag: [] for tag in tags}
-    for column in SUMMED_TAGS:
-        if column in users:
-            users[column].append("table:gold.segment_summary")
-    for segment in segments.all:
-        for column in sorted(columns_in(segment.when)):
+    for reader, columns in readers.items():
+        for column in columns:
             if column in users:
-                users[column].append(f"segment:{segment.code}")
+                users[column].append(reader)
     return users

@@ -8,7 +8,6 @@ frequencies of values that the model holds: two records' probability does not ch
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from datetime import date
@@ -20,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.models import Model, digest_of, effective_date, stored_model
 from transforms.identity.match import (
     MatchRules,
     key_of,
@@ -33,8 +33,6 @@ from transforms.identity.match import (
 if TYPE_CHECKING:
     from splink import Linker
 
-Model = dict[str, Any]
-
 
 def with_matches(ctx: JobContext, links: DataFrame) -> DataFrame:
     """The links and, where `identity.match` is set, those between records that are probably one person.
@@ -45,40 +43,28 @@ def with_matches(ctx: JobContext, links: DataFrame) -> DataFrame:
     if rules is None:
         return links
     records = ctx.settled(profile_records(ctx.events(), rules), ctx.event_count)
-    effective = effective_date(records, ctx.run_date, rules.least_records)
-    if effective is None:
+    model = model_in_force(ctx, rules, records)
+    if model is None:
         ctx.progress.note(f"match: fewer than {rules.least_records} records are known: nothing is matched")
         return links
-    pairs = scored(records, model_of(ctx, effective, rules), rules)
+    pairs = scored(records, model, rules)
     ctx.facts["probable links"] = pairs.count()
     return match_links(pairs, links, rules, ctx.settings.identity.tier)
 
 
-def effective_date(records: DataFrame, run_date: date, least_records: int) -> date | None:
-    """The first of the month, or the later day on which enough records were known; None where that is to come."""
-    arrived = records.groupBy("first_arrival_date").count().orderBy("first_arrival_date").collect()
-    known = 0
-    for row in arrived:
-        known += row["count"]
-        if known >= least_records:
-            return max(run_date.replace(day=1), row["first_arrival_date"])
-    return None
+def model_in_force(ctx: JobContext, rules: MatchRules, records: DataFrame | None = None) -> Model | None:
+    """The model of the run date; None while too few records are known. `records`: where they were settled already."""
+    known = profile_records(ctx.events(), rules) if records is None else records
+    effective = effective_date(known, "first_arrival_date", ctx.run_date, rules.least_records)
+    return None if effective is None else model_of(ctx, effective, rules)
 
 
 def model_of(ctx: JobContext, effective: date, rules: MatchRules) -> Model:
     """The model of an effective date, from `<lake>/models/match/<date>.json` or fitted and put there."""
-    path, files = f"{ctx.tables.lake}/models/match/{effective.isoformat()}.json", ctx.tables.files
     known = ctx.known_events().where(F.col("arrival_date") <= F.lit(effective))
     sample = sample_of(profile_records(known, rules), rules)
-    made_of = {"settings": _digest(rules.model_dump_json()), "records": _digest(json.dumps(sample.to_pydict()))}
-    if files.exists(path):
-        model: Model = json.loads(files.read_text(path))
-        if model["made_of"] == made_of:
-            return model
-    ctx.progress.note(f"match: fitting the model of {effective} on {sample.num_rows:,} records")
-    model = {"effective_date": effective.isoformat(), "made_of": made_of, **fitted(sample, rules)}
-    files.write_text(path, json.dumps(model, ensure_ascii=False, indent=1))
-    return model
+    made_of = {"settings": digest_of(rules.model_dump_json()), "records": digest_of(json.dumps(sample.to_pydict()))}
+    return stored_model(ctx, "match", effective, made_of, lambda: fitted(sample, rules))
 
 
 def sample_of(records: DataFrame, rules: MatchRules) -> pa.Table:
@@ -199,7 +185,3 @@ def _terms(records: DataFrame, column: str, frequencies: dict[str, Any]) -> Data
 
 def _six_digits(number: float) -> float:
     return float(f"{number:.6g}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The whole portrait of a run date in one frame: tags, chain-wide RFM and golden record, joined by customer."""
+"""The whole portrait of a run date in one frame: tags, chain-wide RFM, values and golden record, joined by customer."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def portraits(ctx: JobContext) -> DataFrame:
     tagged = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *tags)
     scores = ctx.tables.read(gold.RFM_SCORES).where(today & (F.col("scope") == "chain"))
     scored = scores.drop("run_date", "scope", "scope_value")
+    valued = ctx.tables.read(gold.CUSTOMER_VALUES).where(today).drop("run_date", *tags)
     extra = [n for n in silver.CUSTOMERS.column_names if n not in tags and n != "customer_id"]
     golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", *extra)
-    return golden.join(tagged, "customer_id").join(scored, "customer_id", "left")
+    joined = golden.join(tagged, "customer_id").join(scored, "customer_id", "left")
+    return joined.join(valued, "customer_id", "left")

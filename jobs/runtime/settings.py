@@ -29,9 +29,26 @@ from transforms.segments import SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.tags import HealthRules, TagRules, tag_columns
+from transforms.values.churn import missing_tags
+from transforms.values.features import check_features
+from transforms.values.potential import check_potential
+from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "segments", "kpis")
+SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "kpis")
 ENVIRONMENTS = ("local", "cluster")
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which no mapping names a key twice; without this the last one silently wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = [key for key, _ in node.value if names.count(key.value) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[-1].value!r} is given twice", twice[-1].start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 class SettingsError(ValueError):
@@ -85,6 +102,7 @@ class Settings(BaseModel):
     tags: TagRules
     tag_health: HealthRules
     rfm: RfmRules
+    value: ValueRules
     segments: SegmentRules
     kpis: KpiRules
     spark: dict[str, str] = {}
@@ -160,7 +178,7 @@ def digest(settings: Settings) -> str:
 
 def _read_yaml(path: Traversable) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if content is None:
@@ -299,11 +317,20 @@ def _source_problems(settings: Settings) -> list[str]:
 def _column_problems(settings: Settings) -> list[str]:
     """Names in segment and KPI rules that no table has."""
     portrait = portrait_columns(settings)
-    segments = [f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)]
-    return [*segments, *(f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis))]
+    tags = settings.tags
+    features = check_features(list(settings.value.clusters.features), tags)
+    return [
+        *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)],
+        *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
+        *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
+        *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
+        *[f"value.yaml: clusters.features: {problem}" for problem in features],
+    ]
 
 
 def portrait_columns(settings: Settings) -> list[str]:
-    """Columns that segment rules may read: tags, chain-wide RFM and the golden record."""
-    rfm = [c for c in gold.RFM_SCORES.column_names if c not in ("run_date", "scope", "scope_value", "customer_id")]
-    return list(dict.fromkeys([*tag_columns(settings.tags), *rfm, *silver.CUSTOMERS.column_names, "as_of"]))
+    """Columns that segment rules may read: tags, chain-wide RFM, values and the golden record."""
+    placing = ("run_date", "scope", "scope_value", "customer_id")
+    judged = [name for table in (gold.RFM_SCORES, gold.CUSTOMER_VALUES) for name in table.column_names]
+    scores = [name for name in judged if name not in placing]
+    return list(dict.fromkeys([*tag_columns(settings.tags), *scores, *silver.CUSTOMERS.column_names, "as_of"]))

@@ -24,7 +24,8 @@ from pyspark.sql import functions as F
 
 from jobs import cli
 from jobs.runtime.job import JobContext
-from jobs.runtime.match import effective_date, fitted, model_of, sample_of, scored
+from jobs.runtime.match import fitted, model_of, sample_of, scored
+from jobs.runtime.models import effective_date
 from jobs.runtime.settings import SettingsError, load_settings
 from jobs.runtime.tables import Tables
 from tests.nights import night, run_steps
@@ -196,9 +197,9 @@ def test_tonights_other_records_do_not_change_a_probability(ctx: JobContext) -> 
 def test_a_model_takes_effect_with_the_month_or_once_enough_is_known(spark: SparkSession) -> None:
     arrivals = [(date(2026, 1, 5),)] * 3 + [(date(2026, 1, 20),)] * 3 + [(date(2026, 2, 3),)]
     records = spark.createDataFrame(arrivals, "first_arrival_date date")
-    assert effective_date(records, date(2026, 2, 10), 5) == date(2026, 2, 1)
-    assert effective_date(records, date(2026, 1, 31), 5) == date(2026, 1, 20)
-    assert effective_date(records, date(2026, 2, 10), 8) is None
+    assert effective_date(records, "first_arrival_date", date(2026, 2, 10), 5) == date(2026, 2, 1)
+    assert effective_date(records, "first_arrival_date", date(2026, 1, 31), 5) == date(2026, 1, 20)
+    assert effective_date(records, "first_arrival_date", date(2026, 2, 10), 8) is None
 
 
 def test_the_example_in_the_shipped_settings_is_valid(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ FAULTS = {
     "tag_health: {stale_days: {high: -1}}": ["mine.yaml: tag_health.stale_days.high", "-1"],
     "sources: nowhere": ["mine.yaml: sources", "nowhere", "is not a folder"],
     "rfm: [": ["mine.yaml: not YAML"],
+    "rfm: {bins: 4, bins: 5}": ["mine.yaml: not YAML", "'bins' is given twice"],
+    "value: {finance: {demand: [{fact: age_band, label: 年龄, at_least: 1, points: 5}]}}": [
+        "mine.yaml",
+        "'age_band' says who",
+    ],
+    "value: {clusters: {features: {gender: 性别}}}": ["clusters.features: 'gender' is not a numeric tag"],
+    "value: {potential: {model: {outcome: net_amount_lifetime}}}": ["net_amount_lifetime must be a sum over a window"],
     "- a\n- b": ["mine.yaml: expected keys and values"],
     "tags: {spend: {label: 金额, description: d, type: value, measure: summ(net_amount)}}": ["spend", "summ", "sum"],
     "segments: {secondary: [{code: x, label: 甲, description: d, when: order_cuont_90d > 1}]}": [

@@ -42,6 +42,10 @@ SINCE_THE_RUN_BEFORE = [
     "gold.tag_health",
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
+# So short a chain can only be asked what follows in 20 days.
+_NET_AMOUNT_20D = {
+    "label": "20 天净额", "description": "Net amount.", "type": "value", "measure": "sum(net_amount)", "window": 20,
+}  # fmt: skip
 
 
 @dataclass
@@ -60,10 +64,21 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
     root = tmp_path_factory.mktemp("chain")
     generate(spark, str(root / "landing"), SimulationPlan(customers=150, days=60, nights=2, end_date=LAST, seed=7))
     settings = root / "settings.yaml"
-    # A night works out again only what it touches, also on so small a chain.
-    settings.write_text(
-        yaml.safe_dump({"truth": "truth/identifiers", "identity": {"whole_up_to": 0}, "timelines": {"whole_up_to": 0}})
-    )
+    # A night works out again only what it touches, and values are modelled, also on so small a chain.
+    small = {
+        "truth": "truth/identifiers",
+        "identity": {"whole_up_to": 0},
+        "timelines": {"whole_up_to": 0},
+        "tags": {"net_amount_20d": _NET_AMOUNT_20D},
+        "value": {
+            "min_repeat_customers": 30,
+            "least_order_lines": 100,
+            "holdout_days": 20,
+            "clusters": {"least_customers": 50},
+            "potential": {"model": {"outcome": "net_amount_20d", "least_positives": 3, "least_positive_share": 0}},
+        },
+    }
+    settings.write_text(yaml.safe_dump(small))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
     for day in NIGHTS[:-1]:
         run_night(made.lake, made.landing, day, made.settings)

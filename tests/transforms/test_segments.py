@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from transforms.contracts import conform, gold, silver
 from transforms.segments import SegmentRules, build_segments, check_columns, summarise_segments
 from transforms.tags import TagRules, tag_columns
+from transforms.values.churn import TIERS
 
 CONF = Path(__file__).parents[2] / "conf"
 D = date(2026, 6, 30)
@@ -24,13 +25,23 @@ D = date(2026, 6, 30)
 # Every column that the shipped rules read, with the value of a customer who is nothing in particular.
 PORTRAIT = {
     "lifecycle": ("string", "cooling"),
-    "churn_risk": ("string", "low"),
+    "churn_tier": ("string", "low"),
+    "high_potential_reasons": ("array<string>", []),
+    "is_vip_warning": ("boolean", False),
+    "value_tier": ("string", "medium"),
+    "interest_event_count_30d": ("bigint", 2),
+    "finance_risk_tier": ("string", None),
+    "needs_human_review": ("boolean", None),
+    "loan_demand_score": ("int", None),
+    "consent_finance": ("boolean", True),
+    "is_minor": ("boolean", False),
+    "asset_amount": ("decimal(18,2)", Decimal(0)),
+    "asset_inflow_90d": ("decimal(18,2)", Decimal(0)),
     "registered_date": ("date", D - timedelta(days=900)),
     "r_score": ("int", 3),
     "f_score": ("int", 3),
     "m_score": ("int", 3),
     "order_interval_variability": ("decimal(18,6)", Decimal(1)),
-    "cart_or_favourite_count_14d": ("bigint", 0),
     "days_since_last_order": ("int", 120),
     "visit_count_30d": ("bigint", 4),
     "average_order_value_365d": ("decimal(18,6)", Decimal(100)),
@@ -43,7 +54,7 @@ PORTRAIT = {
 }
 NEVER_BOUGHT = {
     "lifecycle": "prospect",
-    "churn_risk": None,
+    "churn_tier": None,
     "days_since_last_order": None,
     "r_score": 0,
     "f_score": 0,
@@ -70,11 +81,11 @@ def portraits(spark: SparkSession, customers: dict[str, dict[str, Any]]) -> Data
 
 def test_every_customer_is_in_the_first_primary_segment_that_fits(spark: SparkSession) -> None:
     top = {"lifecycle": "active", "m_score": 4, "f_score": 4, "days_since_last_order": 20}
-    overdue = {"lifecycle": "active", "churn_risk": "high"}
+    overdue = {"lifecycle": "active", "churn_tier": "high"}
     cases: dict[str, tuple[str, dict[str, Any]]] = {
         # high_value: M >= 4, F >= 4, active; it comes before the warning
         "top": ("high_value", top),
-        "top, and overdue": ("high_value", {**top, "churn_risk": "high"}),
+        "top, and overdue": ("high_value", {**top, "churn_tier": "high"}),
         "M too low": ("active", {**top, "m_score": 3}),
         "F too low": ("active", {**top, "f_score": 3}),
         "top, but cooling": ("other", {**top, "lifecycle": "cooling"}),
@@ -83,22 +94,22 @@ def test_every_customer_is_in_the_first_primary_segment_that_fits(spark: SparkSe
         "registered 30 days ago": ("new_customer", {**NEVER_BOUGHT, "registered_date": days_ago(30)}),
         "registered 31 days ago": ("prospect", {**NEVER_BOUGHT, "registered_date": days_ago(31)}),
         "registered lately, bought earlier": ("other", {"registered_date": days_ago(2)}),
-        # churn_warning: high, not yet sleeping
+        # churn_warning: high or worse, not yet sleeping
         "overdue": ("churn_warning", overdue),
+        "far overdue": ("churn_warning", {**overdue, "churn_tier": "very_high"}),
+        "lost to their own rhythm": ("churn_warning", {**overdue, "churn_tier": "lost", "lifecycle": "cooling"}),
         "overdue and cooling": ("churn_warning", {**overdue, "lifecycle": "cooling"}),
         "overdue but sleeping": ("sleeping", {**overdue, "lifecycle": "sleeping"}),
-        "nearly overdue": ("active", {**overdue, "churn_risk": "medium"}),
+        "nearly overdue": ("active", {**overdue, "churn_tier": "medium"}),
         "overdue before potential": ("churn_warning", {**overdue, "order_interval_variability": Decimal(2)}),
-        # potential: M 2 to 4 with varying intervals, or three in the cart in 14 days without an order
+        # potential: M 2 to 4 with varying intervals, or a reason for high potential
         "varying, M 2": ("potential", {"m_score": 2, "order_interval_variability": Decimal("1.5")}),
         "varying, M 4": ("potential", {"m_score": 4, "order_interval_variability": Decimal("1.5")}),
         "varying, M 1": ("other", {"m_score": 1, "order_interval_variability": Decimal("1.5")}),
         "varying, M 5": ("other", {"m_score": 5, "order_interval_variability": Decimal("1.5")}),
         "steady, M 3": ("other", {"order_interval_variability": Decimal("1.499999")}),
-        "three in the cart": ("potential", {"cart_or_favourite_count_14d": 3, "days_since_last_order": 14}),
-        "two in the cart": ("other", {"cart_or_favourite_count_14d": 2, "days_since_last_order": 14}),
-        "three, then bought": ("other", {"cart_or_favourite_count_14d": 3, "days_since_last_order": 13}),
-        "three, never bought": ("potential", {**NEVER_BOUGHT, "cart_or_favourite_count_14d": 3}),
+        "a reason": ("potential", {"high_potential_reasons": ["shares: …"]}),
+        "a reason, never bought": ("potential", {**NEVER_BOUGHT, "high_potential_reasons": ["shares: …"]}),
         # lifecycle
         "active": ("active", {"lifecycle": "active"}),
         "sleeping": ("sleeping", {"lifecycle": "sleeping"}),
@@ -120,6 +131,8 @@ def test_every_customer_is_in_the_first_primary_segment_that_fits(spark: SparkSe
 
 def test_secondary_segments_fit_any_number(spark: SparkSession) -> None:
     silent = {"days_since_last_order": 91, "visit_count_30d": 0}
+    absent = {"value_tier": "silver", "days_since_last_order": 31, "visit_count_30d": 0, "interest_event_count_30d": 0}
+    drawn = {"asset_inflow_90d": Decimal(-30), "asset_amount": Decimal(70)}  # of 100
     cases: dict[str, tuple[set[str], dict[str, Any]]] = {
         "nothing": (set(), {}),
         "often, much": ({"high_frequency_high_amount"}, {"f_score": 4, "m_score": 4}),
@@ -127,6 +140,7 @@ def test_secondary_segments_fit_any_number(spark: SparkSession) -> None:
         "often, little": ({"high_frequency_low_amount"}, {"f_score": 4, "m_score": 2}),
         # a customer without a purchase scores 0, which is not "seldom" or "little"
         "score 0": (set(), {"f_score": 0, "m_score": 0}),
+        "best fifth by amount": ({"pareto_top20"}, {"m_score": 5}),
         "big baskets, often": (
             {"high_basket_high_frequency"},
             {"average_order_value_365d": Decimal(500), "f_score": 4},
@@ -147,7 +161,23 @@ def test_secondary_segments_fit_any_number(spark: SparkSession) -> None:
         "half with a discount": ({"promotion_sensitive"}, {"promotion_sensitivity": Decimal("0.5")}),
         "less than half": (set(), {"promotion_sensitivity": Decimal("0.499999")}),
         "too few purchases to say": (set(), {"promotion_sensitivity": Decimal(1), "order_count_365d": 2}),
-        "three in the cart": ({"high_potential"}, {"cart_or_favourite_count_14d": 3}),
+        "a reason": ({"high_potential"}, {"high_potential_reasons": ["shares: …"]}),
+        "slowing VIP": ({"vip_warning"}, {"is_vip_warning": True}),
+        "worth much, absent": ({"high_value_low_activity"}, absent),
+        "worth much, bought lately": (set(), {**absent, "days_since_last_order": 30}),
+        "worth much, came by": (set(), {**absent, "visit_count_30d": 1}),
+        "worth much, looked around": (set(), {**absent, "interest_event_count_30d": 1}),
+        "worth less, absent": (set(), {**absent, "value_tier": "bronze"}),
+        "saves": ({"finance_high_value"}, {"finance_risk_tier": "low", "asset_amount": Decimal("5000.01")}),
+        "saves less": (set(), {"finance_risk_tier": "low", "asset_amount": Decimal(5000)}),
+        "saves, unknown risk": (set(), {"asset_amount": Decimal(9000)}),
+        "wants a loan": ({"finance_potential"}, {"loan_demand_score": 40}),
+        "wants one a little": (set(), {"loan_demand_score": 39}),
+        "wants one, at risk": ({"finance_risk"}, {"loan_demand_score": 40, "needs_human_review": True}),
+        "took out 30 %": ({"finance_churn"}, drawn),
+        "took out less": (set(), {**drawn, "asset_amount": Decimal("70.01")}),
+        "took out, may not be looked at": (set(), {**drawn, "consent_finance": False}),
+        "took out, a minor": (set(), {**drawn, "is_minor": True}),
     }
     customers = portraits(spark, {name: over for name, (_, over) in cases.items()})
     members = build_segments(customers, D, shipped()).where("kind = 'secondary'").collect()
@@ -161,12 +191,12 @@ def test_secondary_segments_fit_any_number(spark: SparkSession) -> None:
 ANYBODY = st.fixed_dictionaries(
     {
         "lifecycle": st.sampled_from([None, "prospect", "new", "active", "cooling", "sleeping", "lost", "typo"]),
-        "churn_risk": st.sampled_from([None, "low", "medium", "high"]),
+        "churn_tier": st.sampled_from([None, "low", "medium", "high"]),
         "registered_date": st.sampled_from([None, days_ago(0), days_ago(30), days_ago(31)]),
         "f_score": st.sampled_from([None, 0, 2, 4, 5]),
         "m_score": st.sampled_from([None, 0, 1, 2, 4, 5]),
         "order_interval_variability": st.sampled_from([None, Decimal(1), Decimal("1.5")]),
-        "cart_or_favourite_count_14d": st.sampled_from([None, 0, 3]),
+        "high_potential_reasons": st.sampled_from([None, [], ["shares: …"]]),
         "days_since_last_order": st.sampled_from([None, 0, 14, 91, 400]),
     }
 )
@@ -262,9 +292,10 @@ def test_unknown_columns_are_named_with_the_nearest() -> None:
 
 def test_shipped_rules_read_columns_that_exist() -> None:
     tags = TagRules.model_validate(yaml.safe_load((CONF / "tags.yaml").read_text(encoding="utf-8"))["tags"])
-    known = [*tag_columns(tags), *gold.RFM_SCORES.column_names, *silver.CUSTOMERS.column_names, "as_of"]
+    scores = [*gold.RFM_SCORES.column_names, *gold.CUSTOMER_VALUES.column_names]
+    known = [*tag_columns(tags), *scores, *silver.CUSTOMERS.column_names, "as_of"]
     assert check_columns(shipped(), known) == []
     assert check_columns(shipped(), [*PORTRAIT, "as_of"]) == []  # and this file's portrait has them all
     stages = set(tags.tags["lifecycle"].allowed)
     assert {"active", "new", "prospect", "cooling", "sleeping", "lost"} <= stages
-    assert "high" in tags.tags["churn_risk"].allowed
+    assert {"high", "very_high", "lost"} < set(TIERS)

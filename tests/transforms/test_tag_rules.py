@@ -23,7 +23,8 @@ ALWAYS_PRESENT = """\
     preferred_category preferred_brand promotion_sensitivity preferred_channel preferred_hour lifecycle asset_amount
     asset_trend
     first_order_date registered_date order_count_365d order_count_lifetime days_since_last_order visit_count_30d
-    view_count_14d cart_or_favourite_count_14d review_count_365d mean_rating_365d coupon_redeem_count_180d churn_risk
+    view_count_14d cart_or_favourite_count_14d review_count_365d mean_rating_365d coupon_redeem_count_180d
+    order_trend view_trend_14d net_amount_90d promotion_event_count_30d positive_review_count_90d
 """.split()  # noqa: SIM905 (one name to a quote would be unreadable)
 
 

@@ -372,7 +372,9 @@ def test_every_shipped_tag_has_the_value_that_a_person_works_out(spark: SparkSes
         "own_event_count_90d": 15 + 3, "night_event_count_90d": 2, "night_share_90d": ratio(2, 18),
         "distinct_channels_90d": len({"app", "store_pos", "mini_program"}),
         "online_line_count_365d": 2, "online_share_365d": ratio(2, 4),
-        "lifecycle": "active", "churn_risk": "low",
+        "lifecycle": "active",
+        "view_trend_14d": (2 * 56) / (2 * 14) - 1,  # 2 views in 14 days, 2 in the 56 before
+        "net_amount_90d": 100 + 90 + 110 - 20, "promotion_event_count_30d": 1 + 1 + 1, "positive_review_count_90d": 1,
         "asset_amount": 500 + 200 - 100, "asset_inflow_90d": 400, "asset_trend": ratio(400, 600),
         "loan_apply_count_365d": 1, "repay_count_365d": 2, "repaid_amount_365d": 110, "overdue_count_365d": 1,
     }  # fmt: skip
@@ -382,10 +384,6 @@ def test_every_shipped_tag_has_the_value_that_a_person_works_out(spark: SparkSes
     assert {c: t["lifecycle"] for c, t in tags.items()} == {
         "C1": "active", "active": "active", "cooling": "cooling", "sleeping": "sleeping", "lost": "lost", "new": "new",
         "overdue": "active", "prospect": "prospect",
-    }  # fmt: skip
-    assert {c: t["churn_risk"] for c, t in tags.items()} == {
-        "C1": "low", "active": "low", "cooling": "high", "sleeping": "very_high", "lost": "lost", "new": "low",
-        "overdue": "high", "prospect": None,
     }  # fmt: skip
     zero = {name for name, value in tags["prospect"].items() if value == 0}
     known = {"customer_id", "lifecycle"}  # of nobody's activity, counts and sums are 0 and everything else is unknown

@@ -138,6 +138,86 @@ RFM_THRESHOLDS = Table(
     ),
 )
 
+CUSTOMER_VALUES = Table(
+    layer="gold",
+    name="customer_values",
+    label="客户价值",
+    grain="one customer of a run date",
+    key=("run_date", "customer_id"),
+    partition_by=("run_date",),
+    retention_days=CUSTOMER_SLICE_DAYS,
+    columns=(
+        RUN_DATE,
+        CUSTOMER_ID,
+        Column("bgnbd_frequency", "bigint", "重复购买次数", "Days with a purchase, less the first; null without one"),
+        Column("bgnbd_recency", RATIO, "首末购买间隔", "From the first purchase day to the last, in value.unit"),
+        Column("bgnbd_age", RATIO, "客户年龄", "From the first purchase day to the run date, in value.unit"),
+        Column("expected_orders_90d", RATIO, "未来 90 天预期订单", "Days with a purchase expected in the next 90 days"),
+        Column("expected_orders_365d", RATIO, "未来一年预期订单", "The same in the next 365 days"),
+        Column("p_alive", RATIO, "活跃概率", "Probability of not having left for good; null where no model was fitted"),
+        Column("expected_order_value", MONEY, "预期客单价", "Value expected of a purchase day to come"),
+        Column("clv_365d", MONEY, "一年客户价值", "Discounted value of the orders expected in the next 365 days"),
+        Column(
+            "value_basis", "string", "估值依据", "model, or segment_mean where a model could not be used; null: none"
+        ),
+        Column("value_tier", "string", "价值层级", "Tier of conf/value.yaml by clv_365d; null without a value"),
+        Column("churn_tier", "string", "流失层级", "How near to leaving; null without a purchase"),
+        Column("churn_reasons", "array<string>", "流失原因", "Rule that matched and the numbers it compared"),
+        Column("is_vip_warning", "boolean", "VIP 预警", "Order value in the top share, and fewer orders than before"),
+        Column(
+            "high_potential_score", RATIO, "高潜概率", "Probability of becoming high value in 90 days; null: no model"
+        ),
+        Column("high_potential_reasons", "array<string>", "高潜原因", "Rules that matched; empty without one"),
+        Column("behaviour_cluster", "string", "行为聚类", "Cluster of gold.cluster_centres"),
+        Column("asset_amount", MONEY, "资产余额", "Deposits less withdrawals", personal="attribute"),
+        Column("overdue_bucket", "string", "逾期分段", "By days of the oldest unpaid arrears", personal="attribute"),
+        Column("loan_demand_score", "int", "贷款需求分", "Points of the score card", personal="attribute"),
+        Column("finance_risk_tier", "string", "金融风险层级", "Tier of the score card", personal="attribute"),
+        Column("finance_risk_reasons", "array<string>", "风险原因", "Reason codes", personal="attribute"),
+        Column("needs_human_review", "boolean", "需人工复核", "Whether the tier is negative and a person must look"),
+    ),
+)
+
+MODEL_CHECKS = Table(
+    layer="gold",
+    name="model_checks",
+    label="模型检验",
+    grain="one number of a check of a model that is in force on a run date",
+    key=("run_date", "model", "check", "bin"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("model", "string", "模型", "bgnbd, gamma_gamma …"),
+        Column("effective_date", "date", "生效日期", "The model knows what was known on this date"),
+        Column("check", "string", "检验", "fit, precondition, parameter, backtest, segment_mean, calibration, lift …"),
+        Column("bin", "string", "分组", "Bin, decile, or name of the number"),
+        Column("customers", "bigint", "人数", "Customers that the number is over"),
+        Column("expected", RATIO, "预期", "What the model says, or the limit of a precondition"),
+        Column("actual", RATIO, "实际", "What was observed or measured; of a parameter its value"),
+        Column("is_passed", "boolean", "是否通过", "Whether it holds; null where nothing is required"),
+        Column("note", "string", "说明", "What it means, or why there is no model"),
+    ),
+)
+
+CLUSTER_CENTRES = Table(
+    layer="gold",
+    name="cluster_centres",
+    label="聚类中心",
+    grain="one feature of a behaviour cluster that is in force on a run date",
+    key=("run_date", "behaviour_cluster", "feature"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("behaviour_cluster", "string", "行为聚类", "Code of the cluster, as in gold.customer_values"),
+        Column("label", "string", "中文名", "中文 label, from its most outstanding features"),
+        Column("effective_date", "date", "生效日期", "The model knows what was known on this date"),
+        Column("customers", "bigint", "人数", "Customers of the sample in the cluster"),
+        Column("feature", "string", "特征", "Tag that it was formed by"),
+        Column("centre", RATIO, "中心", "Mean of the standardised tag in the cluster"),
+        Column("mean", RATIO, "均值", "Mean of the tag itself in the cluster"),
+    ),
+)
+
 SEGMENT_MEMBERS = Table(
     layer="gold",
     name="segment_members",
@@ -225,6 +305,9 @@ TABLES = (
     TAG_HEALTH,
     RFM_SCORES,
     RFM_THRESHOLDS,
+    CUSTOMER_VALUES,
+    MODEL_CHECKS,
+    CLUSTER_CENTRES,
     SEGMENT_MEMBERS,
     SEGMENT_SUMMARY,
     KPI_CATALOGUE,

@@ -31,7 +31,17 @@ def lifetime_value(
         month: days of a month in the model's unit: 30 when that is days, 30 / 7 when it is weeks.
         monthly_rate: by which money loses value in a month; 0.01 is 12.7 % a year.
     """
-    ends = np.append(np.arange(1, np.ceil(horizon / month)) * month, horizon)
+    ends = month_ends(horizon, month)
     x, t_x, T = (np.asarray(value, dtype=float)[..., np.newaxis] for value in (x, t_x, T))
-    orders_by_month = np.diff(expected_orders(model, x, t_x, T, ends), prepend=0.0)
-    return np.asarray(order_value, dtype=float) * (orders_by_month * (1 + monthly_rate) ** -(ends / month)).sum(axis=-1)
+    orders = discounted(expected_orders(model, x, t_x, T, ends), ends / month, monthly_rate)
+    return np.asarray(order_value, dtype=float) * orders
+
+
+def month_ends(horizon: float, month: float) -> Array:
+    """When the orders of the `horizon` are paid: at the end of each month, the last ones at its own end."""
+    return np.append(np.arange(1, np.ceil(horizon / month)) * month, horizon)
+
+
+def discounted(orders: Array, months: Array, monthly_rate: float) -> Array:
+    """Orders up to each of the `months` (last axis, cumulative) as orders now: those of each are worth less."""
+    return (np.diff(orders, prepend=0.0) * (1 + monthly_rate) ** -months).sum(axis=-1)

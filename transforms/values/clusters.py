@@ -1,0 +1,122 @@
+"""Behaviour clusters: customers of like behaviour, by k-means over standardised tags, named by what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from transforms.tags import TagRules
+from transforms.values.features import damped, in_order, six_digits, standardised, tags_as_of
+
+_STANDS_OUT = 2  # so many features make a name, and more only where two clusters would be called the same
+
+
+class ClusterRules(BaseModel):
+    """How customers are clustered (section `value.clusters` of the settings).
+
+    Attributes:
+        clusters: how many (k). features: numeric tags that say how somebody behaves, with their short 中文 names.
+        least_customers: with fewer in the sample there are no clusters.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    clusters: int = Field(ge=2, le=20)
+    features: dict[str, str] = Field(min_length=1)
+    least_customers: int = Field(ge=2)
+
+
+def cluster_sample(
+    known: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: ClusterRules
+) -> DataFrame:
+    """What the clusters of an effective date are found in; key customer_id, sorted by it.
+
+    Args:
+        known: silver.activity with customer_id, as known on the effective date.
+        customers: silver.customers, those chosen to learn from.
+
+    Returns:
+        customer_id and the features (damped doubles) as of the effective date, of customers who had done something.
+    """
+    tagged = tags_as_of(known, customers, effective, list(rules.features), tags)
+    features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
+    return tagged.select("customer_id", *features).orderBy("customer_id")
+
+
+def named_clusters(centres: npt.NDArray[np.float64], features: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The clusters in their stable order: `number`, `name`, `label` and `centre`, six digits each.
+
+    A cluster comes before those that do less: by falling sum of its standardised centre, then by the centre itself.
+    Its name tells the features farthest from the mean of all, the farthest first.
+    """
+    rounded = {tuple(six_digits(centre)): six_digits(centre) for centre in centres}
+    ordered = sorted(rounded.values(), key=lambda centre: (-round(sum(centre), 6), centre))
+    words = [_standing_out(centre, features) for centre in ordered]
+    lengths = [_length(number, words) for number in range(len(words))]
+    return [
+        {
+            "number": number,
+            "name": "+".join(name for name, _ in told[:length]),
+            "label": "、".join(label for _, label in told[:length]),
+            "centre": centre,
+        }
+        for number, (centre, told, length) in enumerate(zip(ordered, words, lengths, strict=True), start=1)
+    ]
+
+
+def with_behaviour_cluster(customers: DataFrame, model: dict[str, Any] | None) -> DataFrame:
+    """The frame with `behaviour_cluster`, the name of the nearest centre (Euclidean); of equals the first.
+
+    Args:
+        customers: one row per customer with the features as of tonight. model: null without one.
+    """
+    if model is None or not model["clusters"]:
+        return customers.withColumn("behaviour_cluster", F.lit(None).cast("string"))
+    scales = list(zip(model["features"], model["means"], model["deviations"], strict=True))
+    axes = customers.withColumn("axis", F.array(*[standardised(*scale) for scale in scales]))
+    candidates = [
+        F.struct(
+            _distance(cluster["centre"]).alias("distance"),
+            F.lit(cluster["number"]).alias("number"),
+            F.lit(cluster["name"]).alias("name"),
+        )
+        for cluster in model["clusters"]
+    ]
+    nearest = F.array_min(F.array(*candidates))["name"]
+    return axes.withColumn("behaviour_cluster", nearest).drop("axis")
+
+
+def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
+    """What `with_behaviour_cluster` does, for an array of standardised features: the place of each row's cluster."""
+    centres = np.array([cluster["centre"] for cluster in clusters])
+    return np.argmin(((features[:, np.newaxis, :] - centres) ** 2).sum(axis=2), axis=1)
+
+
+def _distance(centre: list[float]) -> Column:
+    """The square of the distance of `axis` to a centre."""
+    steps = [F.col("axis")[place] - F.lit(at) for place, at in enumerate(centre)]
+    return in_order([step * step for step in steps])
+
+
+def _standing_out(centre: list[float], features: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(name, label) of each feature, the farthest from the mean first; equally far ones in their declared order."""
+    by_distance = sorted(zip(features.items(), centre, strict=True), key=lambda part: -abs(part[1]))
+    return [
+        (f"{'high' if at > 0 else 'low'}_{name}", f"{label}{'高' if at > 0 else '低'}")
+        for (name, label), at in by_distance
+    ]
+
+
+def _length(number: int, words: list[list[tuple[str, str]]]) -> int:
+    """How many features the name of a cluster needs to differ from all others; all of them where none suffices."""
+    most = len(words[number])
+    for length in range(min(_STANDS_OUT, most), most + 1):
+        if all(words[number][:length] != other[:length] for n, other in enumerate(words) if n != number):
+            return length
+    return most

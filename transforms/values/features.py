@@ -1,0 +1,118 @@
+"""What models learn from: numeric tags of a sample of customers as of a date, damped and standardised.
+
+A number x is taken as sign(x) · ln(1 + |x|): counts and money have long tails, and a mean and a deviation mean little
+before that. Unknown numbers are the mean, so 0 after standardisation: they speak neither for nor against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from transforms.contracts import MONEY, QUANTITY, RATIO, silver
+from transforms.expressions import nearest
+from transforms.tags import Tag, TagRules, compute_tags
+
+NUMBERS = ("int", "bigint", MONEY, QUANTITY, RATIO)
+_KNOWN_EVENTS = Tag(
+    name="known_events", label="已知事件", description="Events known.", type="behaviour", measure="count"
+)
+
+
+def check_features(names: Sequence[str], tags: TagRules) -> list[str]:
+    """A sentence for each name that is no numeric tag over activity.
+
+    Tags over silver.customers are refused too: that table knows tonight's attributes only, not those of a past date.
+    """
+    numeric = [name for name in tags.tags if tags.types[name] in NUMBERS and tags.tags[name].parsed.name != "attribute"]
+    problems = [f"{name!r} is not a numeric tag over activity{nearest(name, numeric)}" for name in names]
+    return [problem for name, problem in zip(names, problems, strict=True) if name not in numeric]
+
+
+def sample_of(customers: DataFrame, size: int, seed: int) -> DataFrame:
+    """At most `size` customers, chosen by a hash of their id: the same ones whatever their order."""
+    return customers.orderBy(F.xxhash64("customer_id", F.lit(seed)), "customer_id").limit(size)
+
+
+def known_activity(activity: DataFrame, customers: DataFrame, day: date) -> DataFrame:
+    """What was known of these customers on `day`, of silver.activity with a non-null customer_id."""
+    known = activity.where(F.col("arrival_date") <= F.lit(day))
+    return known.join(F.broadcast(customers.select("customer_id")), "customer_id", "left_semi")
+
+
+def fingerprint(known: DataFrame) -> DataFrame:
+    """One row that says what is known: `customers`, `rows` and `hashes`, a sum.
+
+    What rows teach is a function of them, so it need not be worked out again while this row stays the same.
+    """
+    columns = ["customer_id", *[name for name in silver.ACTIVITY.column_names if not name.startswith("lead_")]]
+    return known.agg(
+        F.count_distinct("customer_id").alias("customers"),
+        F.count("*").alias("rows"),
+        F.sum(F.xxhash64(*columns).cast("decimal(20,0)")).cast("string").alias("hashes"),
+    )
+
+
+def tags_as_of(known: DataFrame, customers: DataFrame, day: date, names: Sequence[str], tags: TagRules) -> DataFrame:
+    """customer_id and the named tags as of `day`, of those customers who had done something by then."""
+    counted = TagRules(tags={**tags_for(names, tags), _KNOWN_EVENTS.name: _KNOWN_EVENTS})
+    tagged = compute_tags(known, customers, day, counted).where(F.col(_KNOWN_EVENTS.name) > 0)
+    return tagged.select("customer_id", *dict.fromkeys(names))
+
+
+def tags_for(names: Iterable[str], tags: TagRules) -> dict[str, Tag]:
+    """The named tags and all that these read."""
+    wanted = set(names)
+    for level in reversed(tags.in_order_of_use()):
+        for tag in level:
+            if tag.name in wanted:
+                wanted |= {*tag.parsed.of_kind("tag"), *(tag.columns_of_cases() & set(tags.tags))}
+    return {name: tag for name, tag in tags.tags.items() if name in wanted}
+
+
+def damped(name: str) -> Column:
+    """sign(x) · ln(1 + |x|) of a number, as a double; null stays null."""
+    value = F.col(name).cast("double")
+    return F.signum(value) * F.log1p(F.abs(value))
+
+
+def scale_of(features: npt.NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each column, unknown values (NaN) left out; a column that never varies has deviation 1."""
+    known = ~np.isnan(features)
+    counts = np.maximum(known.sum(axis=0), 1)
+    filled = np.where(known, features, 0.0)
+    means = filled.sum(axis=0) / counts
+    deviations = np.sqrt((np.where(known, features - means, 0.0) ** 2).sum(axis=0) / counts)
+    return six_digits(means), [deviation if deviation > 1e-9 else 1.0 for deviation in six_digits(deviations)]
+
+
+def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations: Sequence[float]) -> Any:
+    """The columns as deviations from their mean, in standard deviations; unknown values are 0."""
+    return np.nan_to_num((features - np.asarray(means)) / np.asarray(deviations), nan=0.0)
+
+
+def standardised(name: str, mean: float, deviation: float) -> Column:
+    """The same of a customer's tag as a Spark expression."""
+    return F.coalesce((damped(name) - F.lit(mean)) / F.lit(deviation), F.lit(0.0))
+
+
+def undamped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The numbers that `damped` took."""
+    return np.sign(numbers) * np.expm1(np.abs(numbers))
+
+
+def in_order(terms: Sequence[Column]) -> Column:
+    """The sum of the terms from first to last: a sum of doubles depends on its order."""
+    return reduce(lambda total, term: total + term, terms)
+
+
+def six_digits(numbers: npt.ArrayLike) -> list[float]:
+    """The numbers with six significant digits: the last ones differ between machines."""
+    return [float(f"{number:.6g}") for number in np.asarray(numbers, dtype=float).ravel()]
