@@ -34,7 +34,7 @@ def run(ctx: JobContext) -> None:
     model = _model(ctx)
     potential, clusters = _learnt(ctx, model)
     customers = ctx.tables.read(silver.CUSTOMERS).select("customer_id")
-    histories = purchase_histories(ctx.owned(silver.ORDERS), ctx.run_date)
+    histories = purchase_histories(ctx.counted(silver.ORDERS), ctx.run_date)
     scored = ctx.settled(score_values(histories, model, ctx.settings.value), ctx.event_count)
     valued = customers.join(with_value_tiers(scored, ctx.settings.value.tiers), "customer_id", "left")
     for judged in (_judged(ctx, scored, potential, clusters), _finance(ctx)):

@@ -46,8 +46,8 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
     Each is a function of what was known then of the customers chosen to learn from, under tonight's identities.
     """
     rules, tags = ctx.settings.value, ctx.settings.tags
-    activity = ctx.owned(silver.ACTIVITY).where("customer_id is not null")
-    everybody = ctx.tables.read(silver.CUSTOMERS)
+    activity = ctx.counted(silver.ACTIVITY)
+    everybody = ctx.without_staff(ctx.tables.read(silver.CUSTOMERS))
     customers = ctx.settled(sample_of(everybody, rules.learning_customers, rules.seed), rules.learning_customers)
     known = known_activity(activity, customers, effective)
     digest = digest_of(json.dumps(fingerprint(known).collect()[0].asDict()))

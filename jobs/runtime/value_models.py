@@ -55,7 +55,7 @@ def value_date(ctx: JobContext) -> date | None:
 def orders_known(ctx: JobContext, upto: date) -> DataFrame:
     """Orders as they stood on an earlier date, by what had arrived then, under tonight's identities.
 
-    Columns customer_id (null for guests), order_date, net_amount, is_purchase; several rows an order where it is built
+    Columns customer_id (of customers who count), order_date, net_amount, is_purchase; several rows an order where it is built
     again: only orders of which something came or happened later are, from their events; the others stand in
     silver.orders as they were.
     """
@@ -68,7 +68,8 @@ def orders_known(ctx: JobContext, upto: date) -> DataFrame:
         again = build_order_lines(then, upto, settings.identity.tier, settings.rfm.zero_value_orders)
         untouched = orders.join(touched, "order_id", "left_anti")
         orders = untouched.select(*_OF_ORDERS).unionByName(again.select(*_OF_ORDERS))
-    return with_owner(orders.select(*_OF_ORDERS), identities)
+    owned = with_owner(orders.select(*_OF_ORDERS), identities).where("customer_id is not null")
+    return ctx.without_staff(owned)
 
 
 def _sample(ctx: JobContext, histories: DataFrame) -> pd.DataFrame:
