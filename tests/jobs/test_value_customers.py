@@ -247,14 +247,12 @@ def _undone(spark: SparkSession, ctx: JobContext) -> None:
     }
     # Four lines were known from 20 days ago, one more on the 21st (its date), three on the 25th of June.
     rules, dates = ctx.settings.value, {}
-    for least, fitted in ((4, "monthly"), (5, "monthly"), (8, "monthly"), (9, "monthly"), (5, "daily")):
+    for least, fitted in ((5, "monthly"), (9, "monthly"), (5, "daily")):
         changed = rules.model_copy(update={"least_order_lines": least, "fitted": fitted})
         ctx.settings = ctx.settings.model_copy(update={"value": changed})
         dates[least, fitted] = value_date(ctx)
     assert dates == {
-        (4, "monthly"): ago(20),
         (5, "monthly"): ago(9),
-        (8, "monthly"): ago(5),
         (9, "monthly"): None,
         (5, "daily"): DAY,
     }
