@@ -118,7 +118,7 @@ def _date(model: Model) -> date | None:
 
 def _decimals(row: dict[str, Any], *names: str) -> dict[str, Any]:
     """The row with decimals in place of the named numbers of a model."""
-    return {**row, **{name: None if row[name] is None else Decimal(str(row[name])) for name in names}}
+    return {**row, **{name: None if row[name] is None else Decimal(f"{row[name]:.6f}") for name in names}}
 
 
 def _whole(values: DataFrame) -> DataFrame:

@@ -20,7 +20,11 @@ SECTION = yaml.safe_load((Path(__file__).parents[2] / "conf" / "value.yaml").rea
 
 def potential_rules(**changed: Any) -> PotentialModelRules:
     return PotentialModelRules(
-        **{**SECTION["potential"]["model"], "features": ["view_count_14d", "visit_count_30d"], **changed}
+        **{
+            **SECTION["potential"]["model"],
+            "features": ["view_count_14d", "visit_count_30d", "share_count_90d"],
+            **changed,
+        }
     )
 
 
@@ -36,6 +40,7 @@ def people(number: int = 2_000) -> pd.DataFrame:
             "customer_id": [f"C{n:05d}" for n in range(number)],
             "feature_0": signal,
             "feature_1": noise,
+            "feature_2": np.where(np.arange(number) % 5 == 0, np.log(5), np.nan),  # one value, or unknown
             "before": 0.0,
             "after": np.where(is_big, 500.0 + np.arange(number), np.where(is_buyer, 10.0, 0.0)),
             "is_held_out": np.arange(number) % 3 == 0,
@@ -47,6 +52,7 @@ def test_potential_learns_what_was_planted(spark: SparkSession) -> None:
     model = fitted_potential(spark, people(), potential_rules())
     assert model["coefficients"][0] > 1  # of a standardised feature with a true weight near 2, some of it below the cut
     assert abs(model["coefficients"][1]) < 0.3
+    assert model["coefficients"][2] == 0  # what never varies says nothing, and spoils nothing
     assert model == fitted_potential(spark, people(), potential_rules())
 
     checks = pd.DataFrame(model["checks"]).set_index(["check", "bin"])

@@ -73,7 +73,7 @@ def test_sample_is_of_customers_known_by_then(spark: SparkSession) -> None:
 def test_unknown_numbers_are_the_mean_and_constant_ones_say_nothing() -> None:
     features = np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 5.0, np.nan]])
     means, deviations = scale_of(features)
-    assert (means, deviations) == ([2.0, 5.0, 0.0], [1.0, 1.0, 1.0])
+    assert (means, deviations) == ([2.0, 5.0, 0.0], [1.0, 0.0, 0.0])
     assert scaled(features, means, deviations).tolist() == [[-1, 0, 0], [1, 0, 0], [0, 0, 0]]
 
 

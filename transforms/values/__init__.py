@@ -1,5 +1,7 @@
-"""What a customer will be worth: orders to come (BG/NBD) × value of an order (Gamma-Gamma), discounted.
+"""What a customer will be worth, and what is to be expected of them; rules and formulas are told in docs/value.md.
 
-Plain numpy and scipy: a job fits on the driver, over a histogram of sufficient statistics whose size does not grow
-with the number of customers, and predicts inside Arrow functions, customer by customer.
+Orders to come (BG/NBD) × value of an order (Gamma-Gamma), discounted, are plain numpy and scipy: a job fits on the
+driver, over a histogram of sufficient statistics whose size does not grow with the number of customers, and predicts
+inside Arrow functions, customer by customer. Churn, potential, clusters and finance are Spark expressions over tags and
+events; what two of them learn by MLlib is in jobs/runtime/learnt_models.
 """

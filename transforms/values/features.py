@@ -84,22 +84,29 @@ def damped(name: str) -> Column:
 
 
 def scale_of(features: npt.NDArray[np.float64]) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each column, unknown values (NaN) left out; a column that never varies has deviation 1."""
+    """Mean and deviation of each column, unknown values (NaN) left out; of a column that never varies 0."""
     known = ~np.isnan(features)
     counts = np.maximum(known.sum(axis=0), 1)
     filled = np.where(known, features, 0.0)
     means = filled.sum(axis=0) / counts
     deviations = np.sqrt((np.where(known, features - means, 0.0) ** 2).sum(axis=0) / counts)
-    return six_digits(means), [deviation if deviation > 1e-9 else 1.0 for deviation in six_digits(deviations)]
+    return six_digits(means), [deviation if deviation > 1e-9 else 0.0 for deviation in six_digits(deviations)]
 
 
 def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations: Sequence[float]) -> Any:
-    """The columns as deviations from their mean, in standard deviations; unknown values are 0."""
-    return np.nan_to_num((features - np.asarray(means)) / np.asarray(deviations), nan=0.0)
+    """The columns as deviations from their mean, in standard deviations; unknown values are 0, and constant columns.
+
+    Exactly 0: MLlib divides by the deviation that it finds itself, and what rounding leaves of a constant blows up.
+    """
+    varies = np.asarray(deviations) > 0
+    standardised = (features - np.asarray(means)) / np.where(varies, deviations, 1.0)
+    return np.where(varies & ~np.isnan(features), standardised, 0.0)
 
 
 def standardised(name: str, mean: float, deviation: float) -> Column:
     """The same of a customer's tag as a Spark expression."""
+    if deviation == 0:
+        return F.lit(0.0)
     return F.coalesce((damped(name) - F.lit(mean)) / F.lit(deviation), F.lit(0.0))
 
 
