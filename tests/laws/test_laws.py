@@ -60,7 +60,7 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
         "truth": "truth/identifiers",
         "identity": {"whole_up_to": 0},
         "timelines": {"whole_up_to": 0},
-        "value": {"min_repeat_customers": 30, "least_order_lines": 100, "holdout_days": 20},
+        "value": {"min_repeat_customers": 10, "least_order_lines": 100, "holdout_days": 20},
     }
     settings.write_text(yaml.safe_dump(small))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
