@@ -55,8 +55,8 @@ def value_date(ctx: JobContext) -> date | None:
 def orders_known(ctx: JobContext, upto: date) -> DataFrame:
     """Orders as they stood on an earlier date, by what had arrived then, under tonight's identities.
 
-    Columns customer_id (of customers who count), order_date, net_amount, is_purchase; several rows an order where it is built
-    again: only orders of which something came or happened later are, from their events; the others stand in
+    Columns customer_id (of customers who count), order_date, net_amount, is_purchase; several rows an order where it is
+    built again: only orders of which something came or happened later are, from their events; the others stand in
     silver.orders as they were.
     """
     orders, identities = ctx.tables.read(silver.ORDERS), ctx.tables.read(silver.IDENTITIES)

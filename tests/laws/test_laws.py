@@ -71,7 +71,7 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
         "timelines": {"whole_up_to": 0},
         "tags": {"net_amount_20d": _NET_AMOUNT_20D},
         "value": {
-            "min_repeat_customers": 30,
+            "min_repeat_customers": 10,
             "least_order_lines": 100,
             "holdout_days": 20,
             "clusters": {"least_customers": 50},
