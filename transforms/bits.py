@@ -18,10 +18,11 @@ def bit_of(column: str, names: Sequence[str]) -> Column:
     bits = [
         part for place, name in enumerate(sorted(names)) for part in (F.lit(name), F.lit(1 << place).cast("bigint"))
     ]
-    return F.create_map(*bits)[F.col(column)]
+    return F.create_map(*bits).cast("map<string,bigint>")[F.col(column)]  # of no names it has no types of its own
 
 
 def names_of(bits: str, names: Sequence[str]) -> Column:
     """The names of `bit_of`'s numbers, put together by `bit_or`, as a sorted list."""
     is_set = lambda place: F.col(bits).bitwiseAND(F.lit(1 << place).cast("bigint")) != 0  # noqa: E731
-    return F.array_compact(F.array(*[F.when(is_set(n), F.lit(name)) for n, name in enumerate(sorted(names))]))
+    named = [F.when(is_set(place), F.lit(name)) for place, name in enumerate(sorted(names))]
+    return F.array_compact(F.array(*named)).cast("array<string>")
