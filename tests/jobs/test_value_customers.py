@@ -232,6 +232,7 @@ def _undone(spark: SparkSession, ctx: JobContext) -> None:
     ]
     ctx.tables.replace(silver.EVENTS, frame(spark, silver.EVENTS, events))
     ctx.tables.replace(silver.IDENTITIES, frame(spark, silver.IDENTITIES, [identity("member", n, n) for n in who]))
+    ctx.tables.replace(silver.CUSTOMERS, frame(spark, silver.CUSTOMERS, []))  # nobody is staff
     lines = build_order_lines(ctx.events(), DAY, ctx.settings.identity.tier, "exclude")
     ctx.tables.replace(silver.ORDERS, build_orders(lines))
 

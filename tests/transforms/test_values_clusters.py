@@ -79,3 +79,12 @@ def test_unknown_numbers_are_the_mean_and_constant_ones_say_nothing() -> None:
 
 def test_shipped_features_are_tags() -> None:
     assert check_features(list(RULES.features), TAGS) == []
+
+
+def test_clusters_in_which_the_same_stands_out_keep_different_names() -> None:
+    clusters = named_clusters(np.array([[2.0, 1.0], [4.0, 2.0], [-1.0, 3.0]]), {"visits": "到访", "orders": "购买"})
+    assert [cluster["name"] for cluster in clusters] == [
+        "high_visits+high_orders_1",
+        "high_visits+high_orders_2",
+        "high_orders+low_visits",
+    ]

@@ -62,11 +62,13 @@ def named_clusters(centres: npt.NDArray[np.float64], features: Mapping[str, str]
     return [
         {
             "number": number,
-            "name": "+".join(name for name, _ in told[:length]),
-            "label": "、".join(label for _, label in told[:length]),
+            "name": "+".join(name for name, _ in told[:length]) + suffix,
+            "label": "、".join(label for _, label in told[:length]) + suffix,
             "centre": centre,
         }
-        for number, (centre, told, length) in enumerate(zip(ordered, words, lengths, strict=True), start=1)
+        for number, (centre, told, length, suffix) in enumerate(
+            zip(ordered, words, lengths, _suffixes(words), strict=True), start=1
+        )
     ]
 
 
@@ -120,3 +122,8 @@ def _length(number: int, words: list[list[tuple[str, str]]]) -> int:
         if all(words[number][:length] != other[:length] for n, other in enumerate(words) if n != number):
             return length
     return most
+
+
+def _suffixes(words: list[list[tuple[str, str]]]) -> list[str]:
+    """What tells clusters apart in which the same features stand out in the same order: their number."""
+    return [f"_{number}" if words.count(told) > 1 else "" for number, told in enumerate(words, start=1)]
