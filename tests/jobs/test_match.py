@@ -269,7 +269,7 @@ def pairs(sizes: Counter) -> int:
 @pytest.mark.parametrize(
     ("names", "baseline"),
     [
-        pytest.param(["splink/fake_1000.csv.gz"], 0.642, id="fake_1000"),
+        pytest.param(["splink/fake_1000.csv.gz"], 0.642, id="fake_1000", marks=pytest.mark.soak),
         pytest.param(["febrl/dataset1.csv.gz"], 0.985, id="febrl1", marks=pytest.mark.soak),
         pytest.param(["febrl/dataset3.csv.gz"], 0.981, id="febrl3", marks=pytest.mark.soak),
         pytest.param(["febrl/dataset4a.csv.gz", "febrl/dataset4b.csv.gz"], 0.988, id="febrl4", marks=pytest.mark.soak),
