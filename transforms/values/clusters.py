@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.tags import TagRules
-from transforms.values.features import damped, in_order, six_digits, standardised, tags_as_of
+from transforms.values.features import as_sql, damped, in_order, six_digits, standardised, tags_as_of
 
 _STANDS_OUT = 2  # so many features make a name, and more only where two clusters would be called the same
 
@@ -45,7 +45,7 @@ def cluster_sample(
         customer_id and the features (damped doubles) as of the effective date, of customers who had done something.
     """
     tagged = tags_as_of(known, customers, effective, list(rules.features), tags)
-    features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
+    features = [F.expr(damped(name)).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     return tagged.select("customer_id", *features).orderBy("customer_id")
 
 
@@ -81,17 +81,15 @@ def with_behaviour_cluster(customers: DataFrame, model: dict[str, Any] | None) -
     if model is None or not model["clusters"]:
         return customers.withColumn("behaviour_cluster", F.lit(None).cast("string"))
     scales = list(zip(model["features"], model["means"], model["deviations"], strict=True))
-    axes = customers.withColumn("axis", F.array(*[standardised(*scale) for scale in scales]))
-    candidates = [
-        F.struct(
-            _distance(cluster["centre"]).alias("distance"),
-            F.lit(cluster["number"]).alias("number"),
-            F.lit(cluster["name"]).alias("name"),
-        )
-        for cluster in model["clusters"]
-    ]
-    nearest = F.array_min(F.array(*candidates))["name"]
-    return axes.withColumn("behaviour_cluster", nearest).drop("axis")
+    axes = ", ".join(standardised(*scale) for scale in scales)
+    candidates = ", ".join(
+        f"named_struct('distance', {_distance(cluster['centre'])}, 'place', {place})"
+        for place, cluster in enumerate(model["clusters"])
+    )
+    names = F.array(*[F.lit(cluster["name"]) for cluster in model["clusters"]])
+    placed = customers.withColumn("axis", F.expr(f"array({axes})"))
+    nearest = F.expr(f"array_min(array({candidates})).place")
+    return placed.withColumn("behaviour_cluster", F.element_at(names, nearest + 1)).drop("axis")
 
 
 def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
@@ -100,10 +98,10 @@ def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mappin
     return np.argmin(((features[:, np.newaxis, :] - centres) ** 2).sum(axis=2), axis=1)
 
 
-def _distance(centre: list[float]) -> Column:
-    """The square of the distance of `axis` to a centre."""
-    steps = [F.col("axis")[place] - F.lit(at) for place, at in enumerate(centre)]
-    return in_order([step * step for step in steps])
+def _distance(centre: list[float]) -> str:
+    """SQL of the square of the distance of `axis` to a centre."""
+    steps = [f"(axis[{place}] - {as_sql(at)})" for place, at in enumerate(centre)]
+    return in_order([f"{step} * {step}" for step in steps])
 
 
 def _standing_out(centre: list[float], features: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, QUANTITY, RATIO, silver
@@ -77,10 +76,9 @@ def tags_for(names: Iterable[str], tags: TagRules) -> dict[str, Tag]:
     return {name: tag for name, tag in tags.tags.items() if name in wanted}
 
 
-def damped(name: str) -> Column:
-    """sign(x) · ln(1 + |x|) of a number, as a double; null stays null."""
-    value = F.col(name).cast("double")
-    return F.signum(value) * F.log1p(F.abs(value))
+def damped(name: str) -> str:
+    """SQL of sign(x) · ln(1 + |x|) of a number, as a double; null stays null."""
+    return f"signum(double({name})) * log1p(abs(double({name})))"
 
 
 def scale_of(features: npt.NDArray[np.float64]) -> tuple[list[float], list[float]]:
@@ -103,11 +101,11 @@ def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations
     return np.where(varies & ~np.isnan(features), standardised, 0.0)
 
 
-def standardised(name: str, mean: float, deviation: float) -> Column:
-    """The same of a customer's tag as a Spark expression."""
+def standardised(name: str, mean: float, deviation: float) -> str:
+    """SQL of the same of a customer's tag: as Column objects a night's models are thousands of calls into the JVM."""
     if deviation == 0:
-        return F.lit(0.0)
-    return F.coalesce((damped(name) - F.lit(mean)) / F.lit(deviation), F.lit(0.0))
+        return "0D"
+    return f"coalesce(({damped(name)} - {as_sql(mean)}) / {as_sql(deviation)}, 0D)"
 
 
 def undamped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -115,9 +113,14 @@ def undamped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.sign(numbers) * np.expm1(np.abs(numbers))
 
 
-def in_order(terms: Sequence[Column]) -> Column:
-    """The sum of the terms from first to last: a sum of doubles depends on its order."""
-    return reduce(lambda total, term: total + term, terms)
+def in_order(terms: Sequence[str]) -> str:
+    """SQL of the sum of the terms from first to last: a sum of doubles depends on its order."""
+    return f"({' + '.join(terms)})"
+
+
+def as_sql(number: float) -> str:
+    """A double as SQL writes it."""
+    return f"({number!r}D)"
 
 
 def six_digits(numbers: npt.ArrayLike) -> list[float]:

@@ -21,6 +21,7 @@ from transforms.contracts import RATIO
 from transforms.expressions import SqlExpression, columns_in, nearest, unknown_columns
 from transforms.tags import TagRules
 from transforms.values.features import (
+    as_sql,
     check_features,
     damped,
     in_order,
@@ -127,7 +128,7 @@ def potential_sample(
     before = tags_as_of(known, customers, start, [*rules.features, rules.outcome], tags)
     after = tags_as_of(known, customers, effective, [rules.outcome], tags)
     joined = before.join(after.withColumnRenamed(rules.outcome, "after"), "customer_id", "left")
-    features = [damped(name).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
+    features = [F.expr(damped(name)).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     amounts = [F.col(rules.outcome).alias("before"), F.coalesce("after", F.lit(0)).alias("after")]
     by_hash = F.pmod(F.xxhash64("customer_id", F.lit("held out")), F.lit(1_000_000))
     is_held_out = by_hash < int(rules.held_out_share * 1_000_000)
@@ -202,9 +203,9 @@ def deciles(probability: Any, is_positive: Any) -> pd.DataFrame:
 
 def _probability(model: dict[str, Any]) -> Column:
     terms = [
-        F.lit(coefficient) * standardised(name, mean, deviation)
+        f"{as_sql(coefficient)} * {standardised(name, mean, deviation)}"
         for name, coefficient, mean, deviation in zip(
             model["features"], model["coefficients"], model["means"], model["deviations"], strict=True
         )
     ]
-    return F.lit(1.0) / (F.lit(1.0) + F.exp(-in_order([F.lit(model["intercept"]), *terms])))
+    return F.expr(f"1D / (1D + exp(-{in_order([as_sql(model['intercept']), *terms])}))")
