@@ -32,7 +32,8 @@ _JUDGEMENTS = (
 def run(ctx: JobContext) -> None:
     """What every customer is worth as of the run date, by the models in force, and the checks of these."""
     model = _model(ctx)
-    potential, clusters = _learnt(ctx, model)
+    with ctx.interpreted(0):  # a sample of at most `learning_customers`
+        potential, clusters = _learnt(ctx, model)
     customers = ctx.tables.read(silver.CUSTOMERS).select("customer_id")
     histories = purchase_histories(ctx.counted(silver.ORDERS), ctx.run_date)
     scored = ctx.settled(score_values(histories, model, ctx.settings.value), ctx.event_count)
@@ -40,7 +41,8 @@ def run(ctx: JobContext) -> None:
     for judged in (_judged(ctx, scored, potential, clusters), _finance(ctx)):
         valued = valued.join(judged, "customer_id", "left")
     dated = _whole(valued.withColumn("run_date", F.lit(ctx.run_date)))
-    ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
+    with ctx.interpreted(0):  # a score card and distances to centres, as compiled code too large for Java
+        ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
     ctx.tables.overwrite_slice(gold.MODEL_CHECKS, _checks(ctx, model, potential, clusters), run_date=ctx.run_date)
     ctx.tables.overwrite_slice(gold.CLUSTER_CENTRES, _centres(ctx, clusters), run_date=ctx.run_date)
 
