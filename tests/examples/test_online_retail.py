@@ -111,6 +111,7 @@ def _landing_of(files: list[str], root: Path) -> Path:
 FILES = sorted(path.name for path in (LANDING / "invoices").iterdir())
 
 
+@pytest.mark.soak  # six loads and a night: 5 minutes; in `make test` the laws compare loads on the generated chain
 def test_three_hundred_files_then_five_nights_equal_one_go(lake: Path, tmp_path: Path) -> None:
     landing, other = tmp_path / "landing", tmp_path / "lake"
     days = [date.fromisoformat(name[:10]) for name in FILES[300:]]
@@ -123,7 +124,7 @@ def test_three_hundred_files_then_five_nights_equal_one_go(lake: Path, tmp_path:
     assert differences(ctx, lake, other, DAY, SETTINGS) == []
 
 
-@pytest.mark.soak  # six loads and a night: 7 minutes
+@pytest.mark.soak  # the same
 def test_six_random_loads_equal_one_go(lake: Path, tmp_path: Path) -> None:
     """Files of any day turn up in any load: late ones restate from their own day."""
     landing, other = tmp_path / "landing", tmp_path / "lake"
