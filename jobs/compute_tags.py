@@ -28,7 +28,7 @@ def run(ctx: JobContext) -> None:
     tags = tags_of_timelines(timelines, customers, ctx.run_date, rules)
     table = gold.customer_tags_table(tag_columns(rules))
     dated = tags.withColumn("run_date", F.lit(ctx.run_date))
-    with ctx.interpreted(0):  # compiled, 90 columns are methods too large for Java: half again as slow
+    with ctx.interpreted(0):  # compiled, 90 columns of 312,500 customers took twice as long
         ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
     catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments, ctx.settings.value))

@@ -40,8 +40,8 @@ def run(ctx: JobContext) -> None:
     valued = customers.join(with_value_tiers(scored, ctx.settings.value.tiers), "customer_id", "left")
     for judged in (_judged(ctx, scored, potential, clusters), _finance(ctx)):
         valued = valued.join(judged, "customer_id", "left")
-    dated = _whole(valued.withColumn("run_date", F.lit(ctx.run_date)))
-    with ctx.interpreted(0):  # a score card and distances to centres, as compiled code too large for Java
+    dated = valued.withColumn("run_date", F.lit(ctx.run_date)).select(*gold.CUSTOMER_VALUES.column_names)
+    with ctx.interpreted(0):  # a row per customer and large expressions, as in compute-tags
         ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
     ctx.tables.overwrite_slice(gold.MODEL_CHECKS, _checks(ctx, model, potential, clusters), run_date=ctx.run_date)
     ctx.tables.overwrite_slice(gold.CLUSTER_CENTRES, _centres(ctx, clusters), run_date=ctx.run_date)
@@ -121,16 +121,6 @@ def _date(model: Model) -> date | None:
 def _decimals(row: dict[str, Any], *names: str) -> dict[str, Any]:
     """The row with decimals in place of the named numbers of a model."""
     return {**row, **{name: None if row[name] is None else Decimal(f"{row[name]:.6f}") for name in names}}
-
-
-def _whole(values: DataFrame) -> DataFrame:
-    """The frame with all columns of gold.customer_values; null where nothing fills them yet."""
-    return values.select(
-        *[
-            F.col(field.name) if field.name in values.columns else F.lit(None).cast(field.dataType).alias(field.name)
-            for field in gold.CUSTOMER_VALUES.schema
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ They are parsed with sqlglot, so that a misspelt column stops a run before Spark
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -26,6 +27,13 @@ def columns_in(expression: str) -> set[str]:
     except SqlglotError as error:
         raise ValueError(f"not a Spark SQL expression: {expression!r} ({str(error).splitlines()[0]})") from None
     return {column.parts[0].name for column in tree.find_all(exp.Column)}
+
+
+def columns_in_order(expression: str) -> list[str]:
+    """The same in the order in which the expression names them."""
+    places = {name: re.search(rf"\b{re.escape(name)}\b", expression) for name in columns_in(expression)}
+    ends = {name: place.start() if place else len(expression) for name, place in places.items()}
+    return sorted(ends, key=lambda name: (ends[name], name))
 
 
 def unknown_columns(expression: str, known: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import reduce
 from typing import Literal
 
@@ -18,6 +19,8 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, RATIO, gold
 from transforms.expressions import SqlExpression, unknown_columns
+from transforms.names import repeated
+from transforms.quantiles import quantile_cuts
 
 DIMENSIONS = {"recency": "recency_days", "frequency": "frequency", "monetary": "monetary"}
 TIER_COLUMNS = ("r_score", "f_score", "m_score", "rfm_score", "recency_days", "frequency", "monetary")
@@ -91,8 +94,8 @@ class RfmRules(_Model):
         problems = self._cut_problems() if self.method == "fixed" else []
         if self.method == "frozen" and self.frozen_date is None:
             problems.append("method frozen needs frozen_date, the run date whose thresholds are used")
-        problems += [f"scope {name} is given twice" for name in _repeated(self.scopes)]
-        problems += [f"tier {name} is declared twice" for name in _repeated([tier.name for tier in self.tiers])]
+        problems += [f"scope {name} is given twice" for name in repeated(self.scopes)]
+        problems += [f"tier {name} is declared twice" for name in repeated([tier.name for tier in self.tiers])]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -211,7 +214,9 @@ def _histogram(measures: DataFrame) -> DataFrame:
 def _cuts(histogram: DataFrame, as_of: date, rules: RfmRules, frozen: DataFrame | None) -> DataFrame:
     """The cuts by the rules' method: scope, scope_value, dimension, cut, value, customers_below, scored_customers."""
     if rules.method == "quantile":
-        return _quantile_cuts(histogram, rules.bins)
+        shares = [Fraction(cut, rules.bins) for cut in range(1, rules.bins)]
+        cuts = quantile_cuts(histogram, [*_GROUP, "dimension"], shares)
+        return cuts.withColumnRenamed("all_customers", "scored_customers")
     if rules.method == "mean":
         return _counted(_mean_cuts(histogram), histogram)
     if rules.method == "fixed":
@@ -222,52 +227,6 @@ def _cuts(histogram: DataFrame, as_of: date, rules: RfmRules, frozen: DataFrame 
         raise ValueError(f"frozen_date {rules.frozen_date} is not before {as_of}; thresholds may not know the future")
     named_run = frozen.where(F.col("run_date") == F.lit(rules.frozen_date))
     return _counted(named_run.select(*_GROUP, "dimension", "cut", "value"), histogram)
-
-
-def _quantile_cuts(histogram: DataFrame, bins: int) -> DataFrame:
-    """Cut j is the smallest observed value whose cumulative share is at least j / bins (SQL percentile_disc).
-
-    Compared as whole numbers, customers so far × bins ≥ j × customers, so that no rounding moves a cut. Nearly every
-    customer has a monetary of his own, so that all values in order would be one task's work: some 3,000 ranges are put
-    in order first, and then only the values of those few in which a cut lies.
-    """
-    key = [*_GROUP, "dimension"]
-    ranged = histogram.withColumn("range", _range(F.col("value")))
-    ranges = ranged.groupBy(*key, "range").agg(F.sum("customers").alias("customers"))
-    holding = _reaching(ranges, key, "range", bins).select(
-        *key, "range", "cut", "scored_customers", (F.col("customers_below") - F.col("customers")).alias("before")
-    )
-    inside = ranged.join(F.broadcast(holding), [*key, "range"])
-    up_to_value = Window.partitionBy(*key, "cut").orderBy("value").rowsBetween(Window.unboundedPreceding, 0)
-    counted = inside.withColumn("customers_below", F.col("before") + F.sum("customers").over(up_to_value))
-    return counted.where(_is_first_to_reach(bins)).select(*key, "value", "cut", "customers_below", "scored_customers")
-
-
-def _range(value: Column) -> Column:
-    """A number that never falls where the value rises, with 100 steps for each factor of e."""
-    return F.signum(value.cast("double")) * F.floor(F.log1p(F.abs(value.cast("double"))) * 100)
-
-
-def _reaching(ranges: DataFrame, key: list[str], order: str, bins: int) -> DataFrame:
-    """For each cut the first of the ranges in order with which it is reached."""
-    group = Window.partitionBy(*key)
-    up_to_range = group.orderBy(order).rowsBetween(Window.unboundedPreceding, 0)
-    counted = ranges.select(
-        "*",
-        F.sum("customers").over(up_to_range).alias("customers_below"),
-        F.sum("customers").over(group).alias("scored_customers"),
-    )
-    return counted.withColumn("cut", F.explode(_cut_numbers(bins))).where(_is_first_to_reach(bins))
-
-
-def _cut_numbers(bins: int) -> Column:
-    return F.array(*[F.lit(number) for number in range(1, bins)])
-
-
-def _is_first_to_reach(bins: int) -> Column:
-    share = F.col("cut") * F.col("scored_customers")
-    before = F.col("customers_below") - F.col("customers")
-    return (F.col("customers_below") * bins >= share) & (before * bins < share)
 
 
 def _mean_cuts(histogram: DataFrame) -> DataFrame:
@@ -371,7 +330,3 @@ def _rfm_class() -> Column:
 def _rfm_tier(rules: RfmRules) -> Column:
     last = F.lit(rules.otherwise)
     return reduce(lambda rest, tier: F.when(F.expr(tier.when), tier.name).otherwise(rest), reversed(rules.tiers), last)
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted({name for name in names if list(names).count(name) > 1})

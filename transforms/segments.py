@@ -5,7 +5,6 @@ A rule is a SQL predicate over the customer's portrait: tags, chain-wide RFM, va
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import date
 
@@ -14,7 +13,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, RATIO, gold
-from transforms.expressions import SqlExpression, columns_in, unknown_columns
+from transforms.expressions import SqlExpression, columns_in_order, unknown_columns
+from transforms.names import repeated
 
 CATCH_ALL = "other"
 SUMMED_TAGS = ("net_amount_lifetime", "order_count_lifetime")  # what `summarise_segments` reads of portraits
@@ -37,7 +37,7 @@ class Segment(_Model):
     @property
     def columns(self) -> list[str]:
         """Columns that the rule reads, in the order in which it names them."""
-        return sorted(columns_in(self.when), key=lambda name: (_place(name, self.when), name))
+        return columns_in_order(self.when)
 
 
 class SegmentRules(_Model):
@@ -58,7 +58,7 @@ class SegmentRules(_Model):
         if last.code != CATCH_ALL or last.when.strip().lower() != "true":
             problems.append(f"the last primary segment must be {CATCH_ALL!r} with when: 'true'; found {last.code!r}")
         codes = [segment.code for segment in self.all]
-        problems += [f"segment {code} is declared twice" for code in sorted({c for c in codes if codes.count(c) > 1})]
+        problems += [f"segment {code} is declared twice" for code in repeated(codes)]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -163,8 +163,3 @@ def _declared(rules: SegmentRules) -> list[Column]:
 def _share(part: Column, whole: Column) -> Column:
     """`part` of `whole`; null where the whole is zero."""
     return part.cast("decimal(24,2)") / F.nullif(whole, F.lit(0)).cast("decimal(24,2)")
-
-
-def _place(name: str, text: str) -> int:
-    found = re.search(rf"\b{re.escape(name)}\b", text)
-    return found.start() if found else len(text)

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import silver
 from transforms.expressions import SqlExpression, unknown_columns
+from transforms.names import repeated
 
 CHANNELS = (
     "store_pos", "ecommerce", "mini_program", "app", "social", "marketplace",
@@ -178,7 +179,7 @@ class Source(_Model):
         if isinstance(self.ignore, str):
             problems += [f"ignore: {p}" for p in unknown_columns(self.ignore, known)]
         names = [record.name for record in self.records]
-        problems += [f"record {name} is declared twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems += [f"record {name} is declared twice" for name in repeated(names)]
         problems += self._identifier_clashes()
         if problems:
             raise ValueError("; ".join(problems))

@@ -23,6 +23,8 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext
 from jobs.runtime.models import Model, digest_of, stored_model
 from transforms.contracts import silver
+from transforms.digits import six_digits, six_digits_each
+from transforms.values.checks import Check, check_row
 from transforms.values.clusters import ClusterRules, cluster_sample, named_clusters, nearest_cluster
 from transforms.values.features import (
     fingerprint,
@@ -30,13 +32,11 @@ from transforms.values.features import (
     sample_of,
     scale_of,
     scaled,
-    six_digits,
     tags_for,
     undamped,
 )
 from transforms.values.potential import PotentialModelRules, deciles, labelled, potential_sample, probabilities
 
-Check = dict[str, Any]
 Numbers = npt.NDArray[np.float64]
 
 
@@ -123,7 +123,7 @@ def fitted_potential(spark: SparkSession, sample: pd.DataFrame, rules: Potential
     frame = _one_partition(spark, scaled(_features(learnt), means, deviations), learnt["is_positive"].to_numpy(float))
     regression = LogisticRegression(regParam=rules.regularisation, standardization=False, maxIter=100, tol=1e-9)
     fit = regression.fit(frame)
-    coefficients, intercept = six_digits(fit.coefficients.toArray()), six_digits([fit.intercept])[0]
+    coefficients, intercept = six_digits_each(fit.coefficients.toArray()), six_digits(fit.intercept)
     model = {
         "features": list(rules.features),
         "means": means,
@@ -133,11 +133,11 @@ def fitted_potential(spark: SparkSession, sample: pd.DataFrame, rules: Potential
         "bound": bound,
     }
     parameters = zip((*rules.features, "intercept"), (*coefficients, intercept), strict=True)
-    parts = [_check("potential", "parameter", name, len(learnt), None, value) for name, value in parameters]
+    parts = [check_row("potential", "parameter", name, len(learnt), None, value) for name, value in parameters]
     found = deciles(probabilities(_features(held_out), model), held_out["is_positive"].to_numpy())
     for row in found.itertuples():
-        parts.append(_check("potential", "calibration", str(row.bin), row.customers, row.expected, row.actual))
-        parts.append(_check("potential", "lift", str(row.bin), row.customers, 1.0, row.lift))
+        parts.append(check_row("potential", "calibration", str(row.bin), row.customers, row.expected, row.actual))
+        parts.append(check_row("potential", "lift", str(row.bin), row.customers, 1.0, row.lift))
     return {**model, "checks": [*checks, *parts]}
 
 
@@ -165,7 +165,7 @@ def fitted_clusters(spark: SparkSession, sample: pd.DataFrame, rules: ClusterRul
         cluster["customers"] = len(members)
         cluster["means"] = [_mean(column) for column in members.T]
     shares = [
-        _check("clusters", "size", cluster["name"], cluster["customers"], None, cluster["customers"] / len(sample))
+        check_row("clusters", "size", cluster["name"], cluster["customers"], None, cluster["customers"] / len(sample))
         for cluster in clusters
     ]
     return {
@@ -193,20 +193,7 @@ def _one_partition(spark: SparkSession, features: Numbers, label: Numbers | None
 
 def _precondition(model: str, name: str, customers: int, least: float, found: float) -> Check:
     note = None if found >= least else "too few to learn from: no model"
-    return {**_check(model, "precondition", name, customers, least, found), "is_passed": found >= least, "note": note}
-
-
-def _check(model: str, check: str, bin: str, customers: int, expected: float | None, actual: float | None) -> Check:
-    numbers = {"expected": expected, "actual": actual}
-    return {
-        "model": model,
-        "check": check,
-        "bin": bin,
-        "customers": int(customers),
-        **{k: None if n is None or np.isnan(n) else round(float(n), 6) for k, n in numbers.items()},
-        "is_passed": None,
-        "note": None,
-    }
+    return check_row(model, "precondition", name, customers, least, found, is_passed=found >= least, note=note)
 
 
 def _mean(column: Numbers) -> float | None:

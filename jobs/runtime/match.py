@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.models import Model, digest_of, effective_date, stored_model
+from transforms.digits import six_digits
 from transforms.identity.match import (
     MatchRules,
     key_of,
@@ -149,14 +150,14 @@ def _learnt(linker: Linker) -> Model:
     saved = linker.misc.save_model_to_json()
     weights = ("m_probability", "u_probability")
     return {
-        "prior": _six_digits(saved["probability_two_random_records_match"]),
+        "prior": six_digits(saved["probability_two_random_records_match"]),
         "comparisons": [
             {
                 "column": comparison["output_column_name"],
                 "levels": [
                     {
                         "level": level["label_for_charts"],
-                        **{name: _six_digits(level[name]) for name in weights if level.get(name) is not None},
+                        **{name: six_digits(level[name]) for name in weights if level.get(name) is not None},
                     }
                     for level in levels_of(comparison)
                 ],
@@ -170,8 +171,8 @@ def _frequencies(column: pa.ChunkedArray) -> dict[str, Any]:
     """Shares of the values that two records or more have, and of one that fewer have."""
     counts = {row["values"]: row["counts"] for row in pc.value_counts(column.drop_null()).to_pylist()}
     total = sum(counts.values()) or 1
-    shares = {value: _six_digits(count / total) for value, count in sorted(counts.items()) if count > 1}
-    return {"unknown": _six_digits(1 / total), "shares": shares}
+    shares = {value: six_digits(count / total) for value, count in sorted(counts.items()) if count > 1}
+    return {"unknown": six_digits(1 / total), "shares": shares}
 
 
 def _terms(records: DataFrame, column: str, frequencies: dict[str, Any]) -> DataFrame:
@@ -181,7 +182,3 @@ def _terms(records: DataFrame, column: str, frequencies: dict[str, Any]) -> Data
     values = records.select(column).distinct().where(F.col(column).isNotNull())
     share = F.coalesce("share", F.lit(frequencies["unknown"]))
     return values.join(F.broadcast(known), column, "left").select(column, share.alias(f"tf_{column}"))
-
-
-def _six_digits(number: float) -> float:
-    return float(f"{number:.6g}")

@@ -10,6 +10,7 @@ from jobs.runtime.job import JobContext
 from jobs.runtime.publications import current
 from jobs.runtime.tables import Basis
 from transforms.contracts import Table, silver
+from transforms.identity.anchors import with_owner
 from transforms.orders import order_events, touched_orders
 from transforms.tags import build_timelines, timelines_table
 
@@ -32,20 +33,14 @@ def write_timelines(ctx: JobContext, concerned: DataFrame | None, activity_versi
         ctx.facts["timelines"] = made.rows
         return
     others = ctx.tables.read(table).join(F.broadcast(touched), "customer_id", "left_anti")
-    again = _timelines(ctx, owners.join(F.broadcast(touched), "customer_id", "left_semi"), are_few=True)
+    again = _timelines(ctx, F.broadcast(owners.join(F.broadcast(touched), "customer_id", "left_semi")))
     made = ctx.tables.replace(table, others.unionByName(again), _basis(ctx))
     ctx.facts["timelines"], ctx.facts["made again"] = made.rows, touched.count()
 
 
-def _timelines(ctx: JobContext, owners: DataFrame, are_few: bool = False) -> DataFrame:
-    """Timelines of the customers who own these identifiers."""
-    leads = owners.select(
-        F.col("identifier_type").alias("lead_identifier_type"),
-        F.col("identifier").alias("lead_identifier"),
-        "customer_id",
-    )
-    activity = ctx.tables.read(silver.ACTIVITY)
-    owned = activity.join(F.broadcast(leads) if are_few else leads, ["lead_identifier_type", "lead_identifier"])
+def _timelines(ctx: JobContext, owners: DataFrame) -> DataFrame:
+    """Timelines of the customers of silver.identities' rows."""
+    owned = with_owner(ctx.tables.read(silver.ACTIVITY), owners).where("customer_id is not null")
     return build_timelines(owned, ctx.settings.tags)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from identity_nights import nights
-from memory import PeakMemory
+from memory import timed
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.sparse import coo_matrix
@@ -79,7 +78,7 @@ def _measured(spark: SparkSession, size: int, arguments: argparse.Namespace) -> 
     if unknown := set(arguments.cases or ()) - set(cases):
         raise SystemExit(f"--cases: {', '.join(sorted(unknown))}: no such case; there are {', '.join(cases)}")
     cases = {name: case for name, case in cases.items() if name in (arguments.cases or cases)}
-    rows = [_timed(name, case, size, repeat) for repeat in range(repeats) for name, case in cases.items()]
+    rows = [timed("identity", name, size, case, repeat) for repeat in range(repeats) for name, case in cases.items()]
     warm = {row["case"]: row["seconds"] for row in rows if row["repeat"] == repeats - 1}
     for row in rows:
         row["ratio_to_floor"] = round(row["seconds"] / warm["floor"], 3) if "floor" in warm else None
@@ -171,23 +170,6 @@ def _splink_duckdb(path: str) -> int:
     clusters = clustered(api.register("nodes"), api.register("edges"), api, "unique_id")
     connection.execute(f"copy (from {clusters.physical_name}) to '{path}_labels.parquet'")
     return int(connection.execute(f"select count(*) from '{path}_labels.parquet'").fetchall()[0][0])
-
-
-def _timed(name: str, case: Case, size: int, repeat: int) -> dict:
-    started, cpu = time.monotonic(), time.process_time()
-    with PeakMemory() as peak:
-        rows = case()
-    return {
-        "bench": "identity",
-        "case": name,
-        "size": size,
-        "repeat": repeat,
-        "seconds": round(time.monotonic() - started, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
-        "peak_mb": peak.mb,
-        "worker_mb": peak.workers_mb,  # of the largest Python worker: what one task takes
-        "rows": rows,
-    }
 
 
 if __name__ == "__main__":

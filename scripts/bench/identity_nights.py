@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from memory import PeakMemory
+from memory import timed
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -60,34 +59,27 @@ def context_of(lake: Path, day: date, landing: Path | None = None, settings: Seq
 
 
 def _timed(name: str, size: int, ctx: JobContext) -> dict:
-    started, cpu = time.monotonic(), time.process_time()
-    with PeakMemory() as peak:
-        resolve_identities.run(ctx)
+    return timed("identity", name, size, lambda: _resolved(ctx))
+
+
+def _resolved(ctx: JobContext) -> int:
+    resolve_identities.run(ctx)
     ctx.forget()
-    return {
-        "bench": "identity",
-        "case": name,
-        "size": size,
-        "repeat": 0,
-        "seconds": round(time.monotonic() - started, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
-        "peak_mb": peak.mb,
-        "rows": ctx.facts["identifiers"],
-    }
+    return int(ctx.facts["identifiers"])
 
 
 def _events(spark: SparkSession, size: int) -> DataFrame:
     """silver.events with identifiers only."""
     customer = F.abs(F.xxhash64("id", F.lit(1))) % max(size // EVENTS_EACH, 1)
-    age = F.floor(F.pow(_chance("age"), F.lit(1.2)) * DAYS).cast("int")
-    late = F.when(_chance("late") < 0.003, 1 + F.floor(_chance("days") * 5)).otherwise(0).cast("int")
+    age = F.floor(F.pow(chance("age"), F.lit(1.2)) * DAYS).cast("int")
+    late = F.when(chance("late") < 0.003, 1 + F.floor(chance("days") * 5)).otherwise(0).cast("int")
     drawn = spark.range(size).select(
         "id",
         customer.alias("customer"),
         F.greatest(age - late, F.lit(0)).alias("arrived_ago"),
         age.alias("ago"),
-        _chance("kind").alias("kind"),
-        (_chance("login") < 0.33).alias("is_known"),
+        chance("kind").alias("kind"),
+        (chance("login") < 0.33).alias("is_known"),
     )
     is_order, is_app = F.col("kind") < 0.1, F.col("kind") < 0.6
     member = F.concat(F.lit("M"), F.col("customer"))
@@ -122,6 +114,6 @@ def _events(spark: SparkSession, size: int) -> DataFrame:
     return with_lead(drawn.select(*columns), ["member", "phone", "device", "cookie"])
 
 
-def _chance(name: str) -> Column:
+def chance(name: str) -> Column:
     """A number in [0, 1) that follows from the row's id."""
     return (F.abs(F.xxhash64("id", F.lit(name))) % 1_000_003) / 1_000_003

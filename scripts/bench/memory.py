@@ -1,17 +1,41 @@
-"""Peak memory of a benchmark's case: this process with Spark's and all of its workers, looked at ten times a second."""
+"""What a benchmark's case takes: seconds, and peak memory of this process with Spark's and all of its workers."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _MOMENT = 0.1
 
 
+def timed(bench: str, case: str, size: int, run: Callable[[], int], repeat: int = 0) -> dict[str, Any]:
+    """Run a case, which returns the rows that it made; a row of `build/bench/<bench>.json` without ratios."""
+    started, cpu = time.monotonic(), time.process_time()
+    with PeakMemory() as peak:
+        rows = run()
+    return {
+        "bench": bench,
+        "case": case,
+        "size": size,
+        "repeat": repeat,
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "peak_mb": peak.mb,
+        "worker_mb": peak.workers_mb,  # of the largest Python worker: what one task takes
+        "rows": rows,
+    }
+
+
 class PeakMemory:
-    """Within the block, `mb` grows to the most memory that the process and its descendants held together."""
+    """Within the block, `mb` grows to the most memory that the process and its descendants held together.
+
+    They are looked at ten times a second.
+    """
 
     def __init__(self) -> None:
         self.mb = 0

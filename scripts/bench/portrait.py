@@ -17,13 +17,13 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 from deltalake import DeltaTable
-from identity_nights import context_of
-from memory import PeakMemory
+from identity_nights import DAYS, EVENTS_EACH, LAST, chance, context_of
+from memory import timed
 from portrait_peers import duckdb_tags, naive_tags, polars_tags
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -34,8 +34,6 @@ from jobs.runtime.settings import load_settings
 from transforms.contracts import Table, ops, silver
 from transforms.tags import TagRules
 
-DAYS, EVENTS_EACH = 365, 16
-LAST = date(2026, 6, 30)
 PEERS = ("duckdb", "polars")
 Case = Callable[[], int]
 
@@ -176,20 +174,9 @@ def _duckdb_type(kind: str) -> str:
 
 
 def _timed(name: str, case: Case, size: int, lake: Path) -> dict:
-    started, cpu, before = time.monotonic(), time.process_time(), _bytes(lake)
-    with PeakMemory() as peak:
-        rows = case()
-    return {
-        "bench": "portrait",
-        "case": name,
-        "size": size,
-        "repeat": 0,
-        "seconds": round(time.monotonic() - started, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
-        "peak_mb": peak.mb,
-        "written_mb": (_bytes(lake) - before) >> 20,
-        "rows": rows,
-    }
+    before = _bytes(lake)
+    row = timed("portrait", name, size, case)
+    return {**row, "written_mb": (_bytes(lake) - before) >> 20}
 
 
 def _bytes(lake: Path) -> int:
@@ -231,8 +218,8 @@ def _customer(identifier: str) -> Column:
 def _events(spark: SparkSession, size: int) -> DataFrame:
     """silver.events of a year: 16 for each customer, more of them lately, a tenth orders of one line."""
     customer = F.abs(F.xxhash64("id", F.lit(1))) % max(size // EVENTS_EACH, 1)
-    age = F.floor(F.pow(_chance("age"), F.lit(1.2)) * DAYS).cast("int")
-    late = F.when(_chance("late") < 0.003, 1 + F.floor(_chance("days") * 5)).otherwise(0).cast("int")
+    age = F.floor(F.pow(chance("age"), F.lit(1.2)) * DAYS).cast("int")
+    late = F.when(chance("late") < 0.003, 1 + F.floor(chance("days") * 5)).otherwise(0).cast("int")
     kinds = [
         "order",
         *["view"] * 5,
@@ -250,17 +237,17 @@ def _events(spark: SparkSession, size: int) -> DataFrame:
         _member(customer).alias("member"),
         age.alias("ago"),
         F.greatest(age - late, F.lit(0)).alias("arrived_ago"),
-        F.element_at(F.array(*map(F.lit, kinds)), 1 + F.floor(_chance("kind") * len(kinds)).cast("int")).alias("kind"),
-        F.floor(F.pow(_chance("product"), F.lit(3)) * 20_000).cast("int").alias("product"),
+        F.element_at(F.array(*map(F.lit, kinds)), 1 + F.floor(chance("kind") * len(kinds)).cast("int")).alias("kind"),
+        F.floor(F.pow(chance("product"), F.lit(3)) * 20_000).cast("int").alias("product"),
     )
     is_order, goods = F.col("kind") == "order", F.col("kind").isin("order", "view", "favourite", "cart_add", "review")
     happened = F.date_sub(F.lit(LAST), F.col("ago"))
     coupon = F.when(
-        is_order & (_chance("coupon") < 0.2), F.concat(F.lit("K"), F.floor(_chance("which") * 50).cast("int"))
+        is_order & (chance("coupon") < 0.2), F.concat(F.lit("K"), F.floor(chance("which") * 50).cast("int"))
     )
     channel = F.element_at(
         F.array(*map(F.lit, ("app", "ecommerce", "mini_program", "store_pos"))),
-        1 + F.floor(_chance("channel") * 4).cast("int"),
+        1 + F.floor(chance("channel") * 4).cast("int"),
     )
     known = {
         "event_id": F.concat(F.lit("e"), "id"),
@@ -278,20 +265,15 @@ def _events(spark: SparkSession, size: int) -> DataFrame:
         "product_id": F.when(goods, F.concat(F.lit("P"), "product")),
         "category": F.when(goods, F.concat(F.lit("category "), F.col("product") % 40)),
         "brand": F.when(goods, F.concat(F.lit("brand "), F.col("product") % 300)),
-        "store_id": F.when(channel == "store_pos", F.concat(F.lit("S"), F.floor(_chance("store") * 200).cast("int"))),
-        "quantity": F.when(is_order, 1 + F.floor(_chance("pieces") * 3)),
-        "amount": F.when(is_order, F.round(F.pow(_chance("amount"), F.lit(2)) * 900 + 5, 2)),
+        "store_id": F.when(channel == "store_pos", F.concat(F.lit("S"), F.floor(chance("store") * 200).cast("int"))),
+        "quantity": F.when(is_order, 1 + F.floor(chance("pieces") * 3)),
+        "amount": F.when(is_order, F.round(F.pow(chance("amount"), F.lit(2)) * 900 + 5, 2)),
         "discount_amount": F.when(coupon.isNotNull(), F.lit(10)),
         "coupon_id": coupon,
-        "dwell_seconds": F.when(F.col("kind") == "view", F.floor(_chance("dwell") * 120)),
-        "rating": F.when(F.col("kind") == "review", 1 + F.floor(_chance("rating") * 5)),
+        "dwell_seconds": F.when(F.col("kind") == "view", F.floor(chance("dwell") * 120)),
+        "rating": F.when(F.col("kind") == "review", 1 + F.floor(chance("rating") * 5)),
     }
     return drawn.select(*[known.get(c.name, F.lit(None)).cast(c.type).alias(c.name) for c in silver.EVENTS.columns])
-
-
-def _chance(name: str) -> Column:
-    """A number in [0, 1) that follows from the row's id."""
-    return (F.abs(F.xxhash64("id", F.lit(name))) % 1_000_003) / 1_000_003
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pyspark.sql import Column
 
 from transforms.identity.match import MatchRules
+from transforms.names import repeated
 
 _WORDS_FOR_NOTHING = (
     "null none nil nan n/a na undefined unknown anonymous guest test -1 0 - -- . true false not_authenticated "
     "empty blocked declined 无 未知 匿名 空"
 )
+
 NULL_LIKES = frozenset([*_WORDS_FOR_NOTHING.split(" "), "[object object]"])
 _CHINESE_MOBILE = re.compile(r"^(?:\+86|0086|86)?(1[3-9]\d{9})$")
 _SEPARATORS = re.compile(r"[\s\-().·]+")
@@ -106,7 +108,7 @@ class IdentityRules(_Model):
     @model_validator(mode="after")
     def _distinct(self) -> IdentityRules:
         names = [kind.type for kind in self.types]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = repeated(names)
         if twice:
             raise ValueError(f"declared twice: {', '.join(twice)}")
         unheard = sorted({kind for d in self.decisions for kind in (d.type_a, d.type_b)} - set(self.linking))

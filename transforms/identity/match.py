@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import silver
 from transforms.expressions import SqlExpression, columns_in, nearest, unknown_columns
+from transforms.names import repeated
 
 MATCH = "splink"
 _THRESHOLDS: dict[str, tuple[float, ...]] = {
@@ -112,9 +113,7 @@ class MatchRules(_Model):
         for column in compared:
             if column not in self.columns:
                 problems.append(f"comparisons: {column!r} is not a column here{nearest(column, self.columns)}")
-        problems += [
-            f"comparisons: {c} is compared twice" for c in sorted({c for c in compared if compared.count(c) > 1})
-        ]
+        problems += [f"comparisons: {c} is compared twice" for c in repeated(compared)]
         if not problems:
             problems += [
                 f"training: every rule reads {column}, so that its weights cannot be learnt; add a rule without it"

@@ -8,9 +8,9 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from transforms.expressions import columns_in
 from transforms.tags.declarations import Tag, TagRules
 from transforms.tags.measures import ATTRIBUTE_TYPES
+from transforms.tags.streams import condition, reads_day_orders
 
 Dates = tuple[date | None, date]
 """The first date (null: from the beginning) and the last one, both included."""
@@ -60,7 +60,7 @@ def rows_for(tags: Sequence[Tag], activity: DataFrame, as_of: date) -> DataFrame
     rows = activity.where(is_seen & (F.col("arrival_date") <= F.lit(as_of))).withColumns(
         {"date": F.col("counts_on_date"), "day_order_count": F.sum("order_count").over(of_day)}
     )
-    return rows.withColumns({f"gives_{tag.name}": F.when(_qualifies(tag), _gives(tag)) for tag in tags})
+    return rows.withColumns({f"gives_{tag.name}": F.when(F.expr(condition(tag)), _gives(tag)) for tag in tags})
 
 
 def dates_of(tag: Tag, as_of: date, qualifying: Iterable[date]) -> dict[str, Dates]:
@@ -88,18 +88,8 @@ def is_within(day: date, windows: Mapping[str, Dates]) -> bool:
 
 
 def reads_the_day(tag: Tag) -> bool:
-    """Whether a tag looks at `day_order_count`, so that other rows of a day decide whether one counts."""
-    expressions = [*tag.parsed.of_kind("column"), *([tag.where] if tag.where else [])]
-    return any(name.lower() == "day_order_count" for expression in expressions for name in columns_in(expression))
-
-
-def _qualifies(tag: Tag) -> Column:
-    holds = F.expr(tag.where) if tag.where else F.lit(True)
-    columns = tag.parsed.of_kind("column")
-    if not columns:
-        return holds
-    adds_nothing = tag.parsed.name == "sum" and tag.null_policy == "clear"  # keep_last looks at the dates of all
-    return holds & (F.expr(columns[0]) != 0 if adds_nothing else F.expr(columns[0]).isNotNull())
+    """Whether other rows of a day decide whether one of its rows counts for a tag."""
+    return reads_day_orders([condition(tag), *tag.parsed.of_kind("column")])
 
 
 def _gives(tag: Tag) -> Column:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,9 +59,14 @@ def condition(tag: Tag) -> str:
     """SQL of the rows that a tag counts at any date. Of rows that add nothing a sum needs none."""
     columns = tag.parsed.of_kind("column")
     known = [f"({columns[0]}) is not null"] if columns else []
-    if tag.parsed.name == "sum" and not tag.where and tag.null_policy == "clear":
+    if tag.parsed.name == "sum" and tag.null_policy == "clear":  # keep_last looks at the dates of all
         known = [f"({columns[0]}) <> 0"]
     return " and ".join([*([f"({tag.where})"] if tag.where else []), *known]) or "true"
+
+
+def reads_day_orders(expressions: Iterable[str]) -> bool:
+    """Whether SQL looks at `day_order_count`, so that other rows of a day decide whether one counts."""
+    return any("day_order_count" in {name.lower() for name in columns_in(sql)} for sql in expressions)
 
 
 def measured(tag: Tag) -> Stream:

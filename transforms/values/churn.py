@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.contracts import RATIO
+from transforms.quantiles import quantile_cuts
 from transforms.tags import TagRules
 from transforms.values.words import in_words
 
@@ -142,12 +143,11 @@ def _of_one_time_buyers(rules: ChurnRules) -> Column:
 
 
 def _with_vip_cut(customers: DataFrame, vip: Vip) -> DataFrame:
-    """The frame with `vip_cut`: the order value that 1 - share of customers do not exceed, an observed one.
-
-    The smallest value whose cumulative share reaches that (SQL percentile_disc), as the cuts of RFM are.
-    """
-    cut = f"percentile_disc({1 - vip.share}) within group (order by average_order_value_365d)"
-    return customers.crossJoin(F.broadcast(customers.agg(F.expr(cut).cast(RATIO).alias("vip_cut"))))
+    """The frame with `vip_cut`: the order value that 1 - share of customers do not exceed, an observed one."""
+    known = customers.where("average_order_value_365d is not null")
+    values = known.groupBy(F.col("average_order_value_365d").alias("value")).agg(F.count("*").alias("customers"))
+    cut = quantile_cuts(values, [], [1 - Fraction(vip.share)]).agg(F.max("value").alias("vip_cut"))
+    return customers.crossJoin(F.broadcast(cut))
 
 
 def _vip_reasons() -> Column:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from transforms.digits import six_digits_each
 from transforms.tags import TagRules
-from transforms.values.features import as_sql, damped, in_order, six_digits, standardised, tags_as_of
+from transforms.values.features import as_sql, damped, in_order, standardised, tags_as_of
 
 _STANDS_OUT = 2  # so many features make a name, and more only where two clusters would be called the same
 
@@ -55,7 +56,7 @@ def named_clusters(centres: npt.NDArray[np.float64], features: Mapping[str, str]
     A cluster comes before those that do less: by falling sum of its standardised centre, then by the centre itself.
     Its name tells the features farthest from the mean of all, the farthest first.
     """
-    rounded = {tuple(six_digits(centre)): six_digits(centre) for centre in centres}
+    rounded = {tuple(six_digits_each(centre)): six_digits_each(centre) for centre in centres}
     ordered = sorted(rounded.values(), key=lambda centre: (-round(sum(centre), 6), centre))
     words = [_standing_out(centre, features) for centre in ordered]
     lengths = [_length(number, words) for number in range(len(words))]

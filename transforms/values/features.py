@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, QUANTITY, RATIO, silver
+from transforms.digits import six_digits_each
 from transforms.expressions import nearest
 from transforms.tags import Tag, TagRules, compute_tags
 
@@ -88,7 +89,7 @@ def scale_of(features: npt.NDArray[np.float64]) -> tuple[list[float], list[float
     filled = np.where(known, features, 0.0)
     means = filled.sum(axis=0) / counts
     deviations = np.sqrt((np.where(known, features - means, 0.0) ** 2).sum(axis=0) / counts)
-    return six_digits(means), [deviation if deviation > 1e-9 else 0.0 for deviation in six_digits(deviations)]
+    return six_digits_each(means), [deviation if deviation > 1e-9 else 0.0 for deviation in six_digits_each(deviations)]
 
 
 def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations: Sequence[float]) -> Any:
@@ -121,8 +122,3 @@ def in_order(terms: Sequence[str]) -> str:
 def as_sql(number: float) -> str:
     """A double as SQL writes it."""
     return f"({number!r}D)"
-
-
-def six_digits(numbers: npt.ArrayLike) -> list[float]:
-    """The numbers with six significant digits: the last ones differ between machines."""
-    return [float(f"{number:.6g}") for number in np.asarray(numbers, dtype=float).ravel()]

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, RATIO, silver
 from transforms.expressions import nearest
+from transforms.names import repeated
 
 EVENT_TYPES = (
     "loan_apply",
@@ -162,7 +163,7 @@ class ScoreCard(_Model):
         if not last.is_negative:
             problems.append(f"the last tier, {last.name}, must be negative")
         inputs = [characteristic.fact for characteristic in self.characteristics]
-        problems += [f"{name} is used twice" for name in sorted({n for n in inputs if inputs.count(n) > 1})]
+        problems += [f"{name} is used twice" for name in repeated(inputs)]
         if problems:
             raise ValueError("; ".join(problems))
         return self

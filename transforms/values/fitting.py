@@ -13,16 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from transforms.digits import six_digits
 from transforms.values import bgnbd, gamma_gamma
 from transforms.values.backtest import backtest
 from transforms.values.bgnbd import BgNbd
+from transforms.values.checks import Check, check_row
 from transforms.values.gamma_gamma import GammaGamma
 from transforms.values.likelihood import CannotFit
 from transforms.values.rules import DAYS, ValueRules
 
 LAST_BIN = 7  # it holds all who bought again as often or more, as in the published back-tests of CDNOW
 
-Check = dict[str, Any]
 _Fitted = TypeVar("_Fitted", BgNbd, GammaGamma)
 
 
@@ -71,7 +72,7 @@ def _histograms(sample: pd.DataFrame, prefix: str, rules: ValueRules) -> tuple[p
 def _fit_bgnbd(histogram: pd.DataFrame, rules: ValueRules, check: str = "") -> tuple[BgNbd | None, list[Check]]:
     """The model and its checks, whose names begin with `check`."""
     repeat = int((histogram["frequency"] > 0).sum())
-    enough = _check(
+    enough = check_row(
         "bgnbd",
         f"{check}precondition",
         "repeat_customers",
@@ -108,7 +109,7 @@ def _fit_gamma_gamma(
         ("correlation", rules.most_correlation, found.correlation, is_independent),
     )
     checks = [
-        _check(
+        check_row(
             "gamma_gamma",
             f"{check}precondition",
             name,
@@ -151,11 +152,11 @@ def _fitted(
     try:
         parameters = {key: six_digits(value) for key, value in asdict(fit()).items()}
     except CannotFit as error:
-        return None, [_check(name, f"{check}fit", "log_likelihood", customers, is_passed=False, note=str(error))]
+        return None, [check_row(name, f"{check}fit", "log_likelihood", customers, is_passed=False, note=str(error))]
     model: _Fitted = kind(**parameters)
-    reached = _check(name, f"{check}fit", "log_likelihood", customers, actual=log_likelihood(model), is_passed=True)
+    reached = check_row(name, f"{check}fit", "log_likelihood", customers, actual=log_likelihood(model), is_passed=True)
     listed: list[Check] = [
-        _check(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()
+        check_row(name, f"{check}parameter", key, customers, actual=value) for key, value in parameters.items()
     ]
     return model, [reached, *listed]
 
@@ -187,7 +188,7 @@ def _binned(model: str, x: Any, actual: Any, expected: Any) -> list[Check]:
     by_bin = backtest(x, actual, expected, last_bin=LAST_BIN)
     whole = backtest(np.zeros(len(x)), actual, expected).assign(bin="all")
     return [
-        _check(model, "backtest", row["bin"], int(row["customers"]), expected=row["expected"], actual=row["actual"])
+        check_row(model, "backtest", row["bin"], int(row["customers"]), expected=row["expected"], actual=row["actual"])
         for row in pd.concat([by_bin, whole]).to_dict("records")
     ]
 
@@ -222,7 +223,7 @@ def _mean_checks(means: list[dict[str, Any]]) -> list[Check]:
     """The means that stand in for a model, where they are known."""
     columns = (("bgnbd", "holdout_orders", "holdout_customers"), ("gamma_gamma", "order_value", "customers"))
     return [
-        _check(model, "segment_mean", _bin_name(mean["bin"]), mean[customers], actual=mean[name])
+        check_row(model, "segment_mean", _bin_name(mean["bin"]), mean[customers], actual=mean[name])
         for model, name, customers in columns
         for mean in means
         if mean[name] is not None
@@ -231,34 +232,3 @@ def _mean_checks(means: list[dict[str, Any]]) -> list[Check]:
 
 def _bin_name(number: int) -> str:
     return f"{number}+" if number == LAST_BIN else str(number)
-
-
-def _check(
-    model: str,
-    check: str,
-    bin: str,
-    customers: int,
-    expected: float | None = None,
-    actual: float | None = None,
-    is_passed: bool | None = None,
-    note: str | None = None,
-) -> Check:
-    numbers = {
-        name: None if value is None or np.isnan(value) else round(float(value), 6)
-        for name, value in (("expected", expected), ("actual", actual))
-    }
-    passed = None if is_passed is None else bool(is_passed)
-    return {
-        "model": model,
-        "check": check,
-        "bin": bin,
-        "customers": customers,
-        **numbers,
-        "is_passed": passed,
-        "note": note,
-    }
-
-
-def six_digits(number: float) -> float:
-    """A number as it is stored: the digits after the sixth differ between machines."""
-    return float(f"{number:.6g}")

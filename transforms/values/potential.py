@@ -18,7 +18,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import RATIO
-from transforms.expressions import SqlExpression, columns_in, nearest, unknown_columns
+from transforms.expressions import SqlExpression, columns_in_order, nearest, unknown_columns
+from transforms.names import repeated
 from transforms.tags import TagRules
 from transforms.values.features import (
     as_sql,
@@ -47,7 +48,7 @@ class PotentialRule(_Model):
     @cached_property
     def columns(self) -> list[str]:
         """Tags that it reads, in the order in which it names them."""
-        return sorted(columns_in(self.when), key=lambda name: (self.when.find(name), name))
+        return columns_in_order(self.when)
 
 
 class PotentialModelRules(_Model):
@@ -78,8 +79,7 @@ class PotentialRules(_Model):
 
     @model_validator(mode="after")
     def _codes_differ(self) -> PotentialRules:
-        codes = [rule.code for rule in self.rules]
-        twice = sorted({code for code in codes if codes.count(code) > 1})
+        twice = repeated(rule.code for rule in self.rules)
         if twice:
             raise ValueError("; ".join(f"rule {code} is declared twice" for code in twice))
         return self

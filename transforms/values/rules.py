@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from transforms.names import repeated
 from transforms.values.churn import TAGS, ChurnRules
 from transforms.values.clusters import ClusterRules
 from transforms.values.finance import FinanceRules
@@ -68,7 +69,7 @@ class ValueRules(_Model):
     @model_validator(mode="after")
     def _tiers_rise_to_everybody(self) -> ValueRules:
         tops, names = [tier.top for tier in self.tiers], [tier.name for tier in self.tiers]
-        problems = [f"tier {name} is declared twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems = [f"tier {name} is declared twice" for name in repeated(names)]
         if tops != sorted(set(tops)) or tops[-1] != 1:
             given = ", ".join(map(str, tops))
             problems.append(f"tiers: top must rise from tier to tier up to 1 (everybody); found {given}")
