@@ -1,15 +1,11 @@
-"""Gold: what BI and marketing read, one slice per run date."""
+"""The portrait: how identities did, tags, RFM, values and the models behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from transforms.contracts import MONEY, RATIO, Column, Table
-
-CUSTOMER_SLICE_DAYS = 35  # customer-grain slices are kept this long, and month ends for ever
-
-RUN_DATE = Column("run_date", "date", "运行日期", "The date the row is true for")
-CUSTOMER_ID = Column("customer_id", "string", "客户编号", "Customer, stable over full recomputes")
+from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
 
 IDENTITY_QUALITY = Table(
     layer="gold",
@@ -216,100 +212,4 @@ CLUSTER_CENTRES = Table(
         Column("centre", RATIO, "中心", "Mean of the standardised tag in the cluster"),
         Column("mean", RATIO, "均值", "Mean of the tag itself in the cluster"),
     ),
-)
-
-SEGMENT_MEMBERS = Table(
-    layer="gold",
-    name="segment_members",
-    label="客群成员",
-    grain="one customer in one segment of a run date",
-    key=("run_date", "segment", "customer_id"),
-    partition_by=("run_date",),
-    retention_days=CUSTOMER_SLICE_DAYS,
-    sorted_by=("segment", "customer_id"),
-    columns=(
-        RUN_DATE,
-        Column("segment", "string", "客群", "Segment code of conf/segments.yaml"),
-        CUSTOMER_ID,
-        Column("kind", "string", "种类", "primary (exactly one) or secondary"),
-        Column("reasons", "array<string>", "原因", "Rule that matched and the values it looked at"),
-    ),
-)
-
-SEGMENT_SUMMARY = Table(
-    layer="gold",
-    name="segment_summary",
-    label="客群概览",
-    grain="one segment of a run date",
-    key=("run_date", "segment"),
-    partition_by=("run_date",),
-    columns=(
-        RUN_DATE,
-        Column("segment", "string", "客群", "Segment code"),
-        Column("label", "string", "中文名", "中文 label"),
-        Column("kind", "string", "种类", "primary or secondary"),
-        Column("customers", "bigint", "人数", "Customers in it"),
-        Column("share", RATIO, "人数占比", "Of all customers of the run date"),
-        Column("net_amount", MONEY, "净额", "Lifetime net amount of its customers"),
-        Column("amount_share", RATIO, "金额占比", "Of the net amount of all customers"),
-        Column("average_order_value", MONEY, "客单价", "Net amount per purchase, lifetime"),
-    ),
-)
-
-KPI_CATALOGUE = Table(
-    layer="gold",
-    name="kpi_catalogue",
-    label="指标目录",
-    grain="one KPI",
-    key=("kpi",),
-    columns=(
-        Column("kpi", "string", "指标", "KPI code of conf/kpis.yaml"),
-        Column("label", "string", "中文名", "中文 label"),
-        Column("description", "string", "说明", "Meaning in English"),
-        Column("numerator", "string", "分子", "How the numerator is measured"),
-        Column("denominator", "string", "分母", "How the denominator is measured; null for plain sums"),
-        Column("grains", "array<string>", "粒度", "Grains that are reported"),
-        Column("direction", "string", "方向", "up: more is better; down: less is better"),
-        Column("unit", "string", "单位", "ratio, amount, count, days or score"),
-        Column("is_additive", "boolean", "可加", "Whether stores add up to the chain"),
-    ),
-)
-
-KPI_VALUES = Table(
-    layer="gold",
-    name="kpi_values",
-    label="指标值",
-    grain="one KPI of a date and grain",
-    key=("kpi_date", "kpi", "grain", "store_id", "channel", "segment"),
-    partition_by=("kpi_date",),
-    columns=(
-        Column("kpi_date", "date", "指标日期", "Last day of the KPI's period"),
-        Column("kpi", "string", "指标", "KPI code"),
-        Column("grain", "string", "粒度", "chain, store, channel or segment"),
-        Column("store_id", "string", "门店", "Store; null unless the grain is store"),
-        Column("channel", "string", "渠道", "Channel; null unless the grain is channel"),
-        Column("segment", "string", "客群", "Primary segment; null unless the grain is segment"),
-        Column("numerator", RATIO, "分子", "Numerator"),
-        Column("denominator", RATIO, "分母", "Denominator; null for plain sums"),
-        Column("value", RATIO, "值", "Numerator over denominator; null when that is zero"),
-        Column("benchmark_low", RATIO, "基准下限", "Lower end of the band; null without one"),
-        Column("benchmark_high", RATIO, "基准上限", "Upper end of the band; null without one"),
-        Column("status", "string", "状态", "below, within or above the band; null without one"),
-        Column("known_at_date", "date", "获知日期", "Run date whose knowledge the value stands on"),
-    ),
-)
-
-TABLES = (
-    IDENTITY_QUALITY,
-    TAG_CATALOGUE,
-    TAG_HEALTH,
-    RFM_SCORES,
-    RFM_THRESHOLDS,
-    CUSTOMER_VALUES,
-    MODEL_CHECKS,
-    CLUSTER_CENTRES,
-    SEGMENT_MEMBERS,
-    SEGMENT_SUMMARY,
-    KPI_CATALOGUE,
-    KPI_VALUES,
 )

@@ -1,0 +1,62 @@
+"""Gold: what BI and marketing read, one slice per run date."""
+
+from __future__ import annotations
+
+from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
+from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
+from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
+from transforms.contracts.gold.portrait import (
+    CLUSTER_CENTRES,
+    CUSTOMER_VALUES,
+    IDENTITY_QUALITY,
+    MODEL_CHECKS,
+    RFM_SCORES,
+    RFM_THRESHOLDS,
+    TAG_CATALOGUE,
+    TAG_HEALTH,
+    customer_tags_table,
+)
+from transforms.contracts.gold.segments import SEGMENT_MEMBERS, SEGMENT_SUMMARY
+
+TABLES = (
+    IDENTITY_QUALITY,
+    TAG_CATALOGUE,
+    TAG_HEALTH,
+    RFM_SCORES,
+    RFM_THRESHOLDS,
+    CUSTOMER_VALUES,
+    MODEL_CHECKS,
+    CLUSTER_CENTRES,
+    SEGMENT_MEMBERS,
+    SEGMENT_SUMMARY,
+    RECOMMENDATIONS,
+    CONTACT_PLAN,
+    CONTACT_SUMMARY,
+    EXPERIMENT_ASSIGNMENTS,
+    KPI_CATALOGUE,
+    KPI_VALUES,
+)
+
+__all__ = [
+    "CLUSTER_CENTRES",
+    "CONTACT_PLAN",
+    "CONTACT_SUMMARY",
+    "CUSTOMER_ID",
+    "CUSTOMER_SLICE_DAYS",
+    "CUSTOMER_VALUES",
+    "EXPERIMENT_ASSIGNMENTS",
+    "IDENTITY_QUALITY",
+    "KPI_CATALOGUE",
+    "KPI_VALUES",
+    "MODEL_CHECKS",
+    "RECOMMENDATIONS",
+    "RFM_SCORES",
+    "RFM_THRESHOLDS",
+    "RUN_DATE",
+    "SEGMENT_MEMBERS",
+    "SEGMENT_SUMMARY",
+    "TABLES",
+    "TAG_CATALOGUE",
+    "TAG_HEALTH",
+    "customer_tags_table",
+]
