@@ -8,7 +8,7 @@ from datetime import timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.job import JobContext, main
+from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import stored_identifier
 from jobs.runtime.portraits import portraits
 from transforms.contacts.assignments import carried_assignments, drawn_assignments, recorded_variants
@@ -21,26 +21,22 @@ from transforms.identity.anchors import with_owner
 
 def run(ctx: JobContext) -> None:
     """The plan for the day after the run date, with the reason of everybody left out; what it drew is recorded."""
-    events = with_owner(_events(ctx), ctx.tables.read(silver.IDENTITIES))
-    _record(ctx, carried_assignments(events, _assignments(ctx), ctx.run_date))
-    strategies, rules = ctx.settings.strategies, ctx.settings.contacts
-    plan = plan_contacts(_people(ctx, events, strategies), ctx.run_date, strategies, rules)
+    identities = ctx.tables.read(silver.IDENTITIES)
+    events = with_owner(_events(ctx), identities)
+    recorded = ctx.tables.read_or_empty(gold.EXPERIMENT_ASSIGNMENTS)
+    carried = ctx.settled(carried_assignments(events, recorded, ctx.run_date), ctx.event_count)
+    known = recorded.unionByName(carried)
+    people = _people(ctx, events, recorded_variants(known, identities, ctx.run_date))
+    plan = plan_contacts(people, ctx.run_date, ctx.settings.strategies, ctx.settings.contacts)
     ctx.tables.overwrite_slice(gold.CONTACT_PLAN, plan, run_date=ctx.run_date)
     written = ctx.tables.read(gold.CONTACT_PLAN).where(F.col("run_date") == F.lit(ctx.run_date))
-    identities = ctx.tables.read(silver.IDENTITIES)
-    _record(ctx, drawn_assignments(written, _assignments(ctx), identities, ctx.run_date))
-    summary = summarise_contacts(written).coalesce(1)
-    ctx.tables.overwrite_slice(gold.CONTACT_SUMMARY, summary, run_date=ctx.run_date)
-    _tell(ctx)
+    drawn = drawn_assignments(written, known, identities, ctx.run_date)
+    side_by_side(lambda: _record(ctx, carried.unionByName(drawn)), lambda: _summarise(ctx, written))
 
 
 def _events(ctx: JobContext) -> DataFrame:
     """Contacts, answers to them and consents; and what says who is in which experiment."""
     return ctx.events().where(F.col("event_type").isin(*EVENT_TYPES) | F.col("experiment_id").isNotNull())
-
-
-def _assignments(ctx: JobContext) -> DataFrame:
-    return ctx.tables.read_or_empty(gold.EXPERIMENT_ASSIGNMENTS)
 
 
 def _record(ctx: JobContext, new: DataFrame) -> None:
@@ -50,16 +46,27 @@ def _record(ctx: JobContext, new: DataFrame) -> None:
         ctx.tables.append(gold.EXPERIMENT_ASSIGNMENTS, settled.coalesce(1))
 
 
-def _people(ctx: JobContext, events: DataFrame, strategies: Mapping[str, Strategy]) -> DataFrame:
+def _summarise(ctx: JobContext, plan: DataFrame) -> None:
+    """The plan by strategy, channel and reason: a few hundred rows at most."""
+    summary = summarise_contacts(plan).coalesce(1)
+    ctx.tables.overwrite_slice(gold.CONTACT_SUMMARY, summary, run_date=ctx.run_date)
+    rows = ctx.tables.read(gold.CONTACT_SUMMARY).where(F.col("run_date") == F.lit(ctx.run_date)).collect()
+    contacts = [row for row in rows if row.suppressed_reason is None]
+    ctx.facts["contacts"] = sum(row.customers for row in contacts)
+    ctx.facts["left out"] = sum(row.customers for row in rows if row.suppressed_reason is not None)
+    ctx.facts["cost"] = sum(row.cost_amount for row in contacts)
+
+
+def _people(ctx: JobContext, events: DataFrame, variants: DataFrame) -> DataFrame:
     """What `plan_contacts` reads, of every customer whose segments have a strategy."""
-    identities = ctx.tables.read(silver.IDENTITIES)
+    identities, strategies = ctx.tables.read(silver.IDENTITIES), ctx.settings.strategies
     read = sorted({*PLANNED_BY, *columns_read(strategies)} - {"as_of"})
     parts = [
         portraits(ctx).select("customer_id", *read),
         _reach(ctx, identities),
         contact_history(events, ctx.run_date, strategies, ctx.settings.contacts),
         _recommendations(ctx),
-        recorded_variants(_assignments(ctx), identities, ctx.run_date),
+        variants,
         _suppressed(ctx, identities),
     ]
     people = _segments(ctx, strategies)
@@ -107,15 +114,6 @@ def _suppressed(ctx: JobContext, identities: DataFrame) -> DataFrame:
     named = ctx.spark.createDataFrame(sorted({*listed}), "identifier_type string, identifier string")
     owners = identities.join(F.broadcast(named), ["identifier_type", "identifier"]).where("customer_id is not null")
     return owners.select("customer_id", F.lit(True).alias("is_suppressed")).distinct()
-
-
-def _tell(ctx: JobContext) -> None:
-    """Contacts, cost and people left out, of the summary: a row for each strategy, channel and reason."""
-    summary = ctx.tables.read(gold.CONTACT_SUMMARY).where(F.col("run_date") == F.lit(ctx.run_date)).collect()
-    contacts = [row for row in summary if row.suppressed_reason is None]
-    ctx.facts["contacts"] = sum(row.customers for row in contacts)
-    ctx.facts["cost"] = sum(row.cost_amount for row in contacts)
-    ctx.facts["left out"] = sum(row.customers for row in summary if row.suppressed_reason is not None)
 
 
 if __name__ == "__main__":
