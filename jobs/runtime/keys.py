@@ -1,4 +1,4 @@
-"""The keys: one for identifier tokens, one for the text of rejected records. Never in settings, logs or plans."""
+"""The keys: one for identifier tokens, one for rejected text and the vault. Never in settings, logs or plans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def token_key(env: str) -> bytes:
 
 
 def vault_key(env: str) -> bytes:
-    """The key that encrypts rejected text, from PORTRAITS_VAULT_KEY or the file PORTRAITS_VAULT_KEY_FILE."""
+    """The key of rejected text and the vault, from PORTRAITS_VAULT_KEY or the file PORTRAITS_VAULT_KEY_FILE."""
     return _key("PORTRAITS_VAULT_KEY", env)
 
 
@@ -50,6 +50,44 @@ def unseal(stored: str, env: str) -> str:
     if env == "local":
         return stored
     return AESSIV(_cipher_key(vault_key(env))).decrypt(base64.b64decode(stored), None).decode()
+
+
+def vault_seal(env: str) -> Callable[[str, str], str]:
+    """Seals a plain value for its token, as the vault keeps it: AES-SIV under the vault key, base64, in `local` too.
+
+    The token is authenticated with the value: a sealed value that is moved to another token cannot be opened there.
+    """
+    cipher_key = _cipher_key(vault_key(env))
+
+    def seal(value: str, identifier: str) -> str:
+        return base64.b64encode(AESSIV(cipher_key).encrypt(value.encode(), [identifier.encode()])).decode()
+
+    return seal
+
+
+def opened(value: str, identifier: str, env: str) -> str:
+    """The plain value that `vault_seal` sealed for a token.
+
+    Raises:
+        InvalidTag: it was sealed under another key, or for another token.
+    """
+    return _opened(_cipher_key(vault_key(env)), value, identifier)
+
+
+def opened_column(value: Column, identifier: Column, env: str) -> Column:
+    """The same over columns; null where the value is."""
+    cipher_key = _cipher_key(vault_key(env))
+
+    @arrow_udf("string")
+    def open_all(values: pa.Array, identifiers: pa.Array) -> pa.Array:
+        pairs = zip(values.to_pylist(), identifiers.to_pylist(), strict=True)
+        return pa.array([None if v is None else _opened(cipher_key, v, i) for v, i in pairs], pa.string())
+
+    return open_all(value, identifier)
+
+
+def _opened(cipher_key: bytes, value: str, identifier: str) -> str:
+    return AESSIV(cipher_key).decrypt(base64.b64decode(value), [identifier.encode()]).decode()
 
 
 def _key(name: str, env: str) -> bytes:

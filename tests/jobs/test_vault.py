@@ -1,0 +1,169 @@
+"""The vault: plain identifiers of a night, sealed, whatever the order in which files bring them, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from jobs.compare import compare_lakes
+from jobs.runtime import keys
+from jobs.runtime.job import JobContext, RunFailed
+from jobs.runtime.keys import opened, stored_identifier
+from jobs.runtime.settings import SettingsError
+from jobs.runtime.tables import Tables
+from jobs.runtime.vault import readable_vault
+from tests.nights import night, run_steps
+from transforms.contracts import ops
+from transforms.contracts.vault import IDENTIFIERS
+
+DAYS = [date(2026, 6, 1), date(2026, 6, 2)]
+ANNA, BEN, HASHED, BLOCKED = "13712605489", "13612097834", "13500001234", "13800138000"
+MAIL = "li.na@shop.example"
+FILES = {  # source -> arrival date -> lines below the header
+    "till": {
+        DAYS[0]: [f"1,137 1260 5489,,M1,{DAYS[0]}", f"2,{BLOCKED},,M2,{DAYS[0]}", f"3,call me,null,M3,{DAYS[0]}"],
+        DAYS[1]: [f"4,+86{ANNA},{MAIL.upper()},M1,{DAYS[1]}", f"5,{BEN},,M4,{DAYS[1]}", f"6,0086{BEN},,M4,{DAYS[1]}"],
+    },
+    # A partner that tells hashes only; one of them is a phone that the till brings in plain text too.
+    "partner": {DAYS[1]: [f"7,{hashlib.md5(f'+86{phone}'.encode()).hexdigest()},,M5,{DAYS[1]}"
+                          for phone in (HASHED, BEN)]},
+}  # fmt: skip
+KEPT = {("phone", f"+86{ANNA}"): DAYS[0], ("phone", f"+86{BEN}"): DAYS[1], ("email", MAIL): DAYS[1]}
+PERSONAL = [ANNA, BEN, HASHED, MAIL, "137 1260 5489", MAIL.upper()]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Landing files of two days, their sources, and settings with and without a vault."""
+    root = tmp_path_factory.mktemp("vault")
+    for name, days in FILES.items():
+        phone = {"column": "phone", "hashed": "md5"} if name == "partner" else "phone"
+        source = {
+            "name": name, "label": name, "channel": "store_pos", "format": "csv",
+            "columns": ["order_no", "phone", "mail", "card", "at"],
+            "records": [{
+                "name": "order", "event_type": "order", "event_id": ["order_no"],
+                "event_at": {"column": "at", "format": "yyyy-MM-dd"},
+                "identifiers": {"member": "card", "phone": phone, "email": "mail"},
+                "fields": {"order_id": "order_no", "amount": "'10.00'"},
+            }],
+        }  # fmt: skip
+        _write(root / f"sources/{name}.yaml", yaml.safe_dump(source))
+        for day, lines in days.items():
+            text = "\n".join(["order_no,phone,mail,card,at", *lines, ""])
+            _write(root / f"landing/{name}/dt={day}/a.csv", text)
+    _write(root / "on.yaml", "sources: sources\nvault: {enabled: true}\n")
+    _write(root / "off.yaml", "sources: sources\n")
+    return root
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def ingested(root: Path, lake: Path, day: date, settings: str = "on", full: bool = False) -> JobContext:
+    ctx = night(lake, root / "landing", day, [str(root / f"{settings}.yaml")], full)
+    run_steps(ctx, "ingest-events")
+    ctx.forget()
+    return ctx
+
+
+def kept(ctx: JobContext) -> dict[tuple[str, str], date]:
+    """Identifier type and plain value to first arrival date; each under the token that other tables have."""
+    rows = ctx.tables.read(IDENTIFIERS).collect()
+    found = {}
+    for row in rows:
+        value = opened(row.value, row.identifier, "local")
+        assert row.identifier == stored_identifier(row.identifier_type, value, ctx.settings, "local")
+        found[row.identifier_type, value] = row.first_arrival_date
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_nights(spark: SparkSession, root: Path) -> JobContext:
+    ingested(root, root / "lake", DAYS[0])
+    return ingested(root, root / "lake", DAYS[1])
+
+
+def test_each_plain_value_is_kept_once_from_the_day_it_came(two_nights: JobContext) -> None:
+    assert kept(two_nights) == KEPT  # no hash, no blocked value, nothing that is no phone; two spellings are one
+
+
+def test_plain_values_are_nowhere_in_the_lake(two_nights: JobContext, root: Path) -> None:
+    paths = [path for path in (root / "lake").rglob("*") if path.is_file()]
+    assert any("/vault/identifiers/" in str(path) and path.suffix == ".parquet" for path in paths)
+    for path in paths:
+        content = path.read_bytes()
+        assert [value for value in PERSONAL if value.encode() in content] == [], path
+    columns = {name: two_nights.tables.read(name).columns for name in two_nights.tables.names()}
+    texts = {  # Parquet compresses: so what is stored is looked at as well
+        name: str(two_nights.tables.read(name).collect()) for name in columns
+    }
+    assert [(name, value) for name, text in texts.items() for value in PERSONAL if value in text] == []
+
+
+def test_a_rerun_writes_nothing_and_one_after_a_kill_gives_the_same(two_nights: JobContext, root: Path) -> None:
+    tables = two_nights.tables
+    version = tables.version(IDENTIFIERS)
+    ingested(root, root / "lake", DAYS[1])
+    assert tables.version(IDENTIFIERS) == version
+    # Killed after bronze, before the vault and the ledger: its files are taken again.
+    before = tables.read(ops.LANDING_FILES).where("arrival_date < date'2026-06-02'").localCheckpoint()
+    tables.replace(ops.LANDING_FILES, before)
+    tables.replace(IDENTIFIERS, tables.read(IDENTIFIERS, 0).localCheckpoint())
+    assert kept(two_nights) == {("phone", f"+86{ANNA}"): DAYS[0]}
+    ingested(root, root / "lake", DAYS[1])
+    assert kept(two_nights) == KEPT
+    version = tables.version(IDENTIFIERS)  # … and killed between vault and ledger
+    tables.replace(ops.LANDING_FILES, before)
+    ingested(root, root / "lake", DAYS[1])
+    assert tables.version(IDENTIFIERS) == version
+
+
+def test_other_splits_and_orders_give_the_same_rows(two_nights: JobContext, root: Path) -> None:
+    at_once = ingested(root, root / "at_once", DAYS[1])
+    assert kept(at_once) == KEPT
+    late = root / "landing/till" / f"dt={DAYS[0]}"
+    hidden = late.rename(root / "hidden")
+    backwards = ingested(root, root / "backwards", DAYS[1])
+    assert kept(backwards)["phone", f"+86{ANNA}"] == DAYS[1]
+    hidden.rename(late)  # the file of the first day comes late
+    ingested(root, root / "backwards", DAYS[1])
+    lakes = [Tables(at_once.spark, str(root / name), "compare", None) for name in ("lake", "at_once", "backwards")]
+    wanted = {IDENTIFIERS.full_name}
+    for other in lakes[1:]:
+        assert compare_lakes(lakes[0], other, at_once.settings, None, wanted) == []
+
+
+def test_without_a_vault_nothing_is_kept_and_full_takes_what_came_before(root: Path, two_nights: JobContext) -> None:
+    off = ingested(root, root / "later", DAYS[0], "off")
+    assert not off.tables.exists(IDENTIFIERS)
+    on = ingested(root, root / "later", DAYS[1])
+    assert ("phone", f"+86{ANNA}") in kept(on)  # it came again
+    assert kept(on)["phone", f"+86{ANNA}"] == DAYS[1]
+    assert kept(ingested(root, root / "later", DAYS[1], full=True)) == KEPT
+
+
+def test_the_wrong_key_is_said_before_anything_is_read_or_written(
+    two_nights: JobContext, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTRAITS_VAULT_KEY", "another key")
+    with pytest.raises(RunFailed, match="sealed under another key"):
+        readable_vault(two_nights.tables, "local")
+    monkeypatch.delenv("PORTRAITS_VAULT_KEY")
+    with pytest.raises(SettingsError, match="PORTRAITS_VAULT_KEY is not set"):
+        keys.vault_seal("cluster")
+    monkeypatch.setenv("PORTRAITS_TOKEN_KEY", "a key")
+    two_nights.env = "cluster"
+    try:
+        with pytest.raises(SettingsError, match="PORTRAITS_VAULT_KEY is not set"):
+            run_steps(two_nights, "ingest-events")
+    finally:
+        two_nights.env = "local"
