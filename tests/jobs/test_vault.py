@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.exceptions import InvalidTag
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from jobs.compare import compare_lakes
 from jobs.runtime import keys
@@ -149,6 +151,23 @@ def test_without_a_vault_nothing_is_kept_and_full_takes_what_came_before(root: P
     assert ("phone", f"+86{ANNA}") in kept(on)  # it came again
     assert kept(on)["phone", f"+86{ANNA}"] == DAYS[1]
     assert kept(ingested(root, root / "later", DAYS[1], full=True)) == KEPT
+
+
+def test_what_workers_seal_the_driver_opens(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rejected text outside --env local, and a value of the vault, each by a function that runs in Spark's workers."""
+    monkeypatch.setenv("PORTRAITS_VAULT_KEY", "a key")
+    token, value = "a" * 64, keys.vault_seal("cluster")(MAIL, "a" * 64)
+    row = spark.range(1).select(
+        keys.sealed(F.lit("7,李娜"), "cluster").alias("text"),
+        keys.sealed(F.lit(None).cast("string"), "cluster").alias("nothing"),
+        keys.opened_column(F.lit(value), F.lit(token), "cluster").alias("mail"),
+    ).head()  # fmt: skip
+    assert row is not None
+    assert (row.nothing, row.mail) == (None, MAIL)
+    assert "李" not in row.text
+    assert keys.unseal(row.text, "cluster") == "7,李娜"
+    with pytest.raises(InvalidTag):
+        opened(value, "b" * 64, "cluster")  # moved to another token: nobody is sent another one's mail
 
 
 def test_the_wrong_key_is_said_before_anything_is_read_or_written(
