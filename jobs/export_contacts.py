@@ -94,8 +94,8 @@ def export(ctx: JobContext, to: str, form: str = "csv", channels: Sequence[str] 
     ctx.tables.files.write_text(f"{to}/manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     for name in (*names.values(), "manifest.json"):
         ctx.tables.files.remove(f"{to}/.{name}.crc")  # Hadoop's own beside a local file: of no use to the sender
-    ctx.facts["exported"] = sum(file["exported"] for file in files.values())
-    ctx.facts["left out"] = sum(sum(file["left_out"].values()) for file in files.values())
+    ctx.facts["exported"] = sum(_exported(count) for count in counts.values())
+    ctx.facts["left out"] = sum(sum(_left_out(count).values()) for count in counts.values())
 
 
 Counts = dict[str, dict[str | None, int]]  # channel -> reason to leave out, None for those exported -> contacts
@@ -129,8 +129,8 @@ def _vault(ctx: JobContext, tables: Tables, reached_by: ReachedBy, personal: Seq
     without = sorted(channel for channel, types in reached_by.items() if set(types) & set(personal))
     if without:
         ctx.progress.warn(
-            f"{', '.join(without)}: people are reached by {', '.join(personal)}, and the plain values of these are kept "
-            f"in the vault alone. Set vault: {{enabled: true}} and take the landing files again: portraits nightly --full"
+            f"{', '.join(without)}: people are reached by {', '.join(personal)}, whose plain values a vault keeps. "
+            "Set vault: {enabled: true} and take the landing files again: portraits nightly --full"
         )
     return None
 

@@ -18,6 +18,7 @@ ORDER = ("send_hour", "customer_id", "strategy")
 PRODUCT_SEPARATOR = "|"
 
 _ANY_CHANNEL = "*"
+_NEVER = date(1900, 1, 1)  # before every date on which an identifier was seen
 
 
 def contacts_to_send(
@@ -92,7 +93,7 @@ def addresses_of(
     """
     is_owned = F.col("status").isin("linked", "alone") & F.col("identifier_type").isin(*types)
     owned = identities.where(is_owned).join(wanted.select("customer_id").distinct(), "customer_id", "left_semi")
-    last_first = -F.unix_date(F.coalesce("last_seen_date", F.lit(date.min)))
+    last_first = -F.unix_date(F.coalesce("last_seen_date", F.lit(_NEVER)))
     last = owned.groupBy("customer_id", "identifier_type").agg(
         F.min(F.struct(last_first.alias("place"), "identifier"))["identifier"].alias("identifier")
     )
