@@ -30,6 +30,7 @@ from transforms.contacts.export import (
     sent_columns,
     unsubscribed_since,
 )
+from transforms.contacts.rules import CONTACT_CHANNELS
 from transforms.contracts import gold, ops, silver
 from transforms.contracts.vault import IDENTIFIERS
 
@@ -41,20 +42,6 @@ _WRITERS = {
     "jsonl": ("json", {"ignoreNullFields": "false"}),
 }
 _BYTE_ORDER_MARK = "\ufeff"  # by it Excel knows that a file is UTF-8
-
-# PROVISIONAL: settings' contacts.channels.<channel>.reached_by takes its place.
-REACHED_BY: ReachedBy = {
-    "app": ["member"],
-    "push": ["member"],
-    "sms": ["phone"],
-    "call": ["phone"],
-    "email": ["email"],
-    "mini_program": ["openid", "unionid"],
-    "wechat": ["openid", "unionid"],
-    "social": ["social_account"],
-    "store": ["member"],
-    "staff": ["member"],
-}
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +58,10 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Export, and note it in ops.contact_exports and ops.job_runs."""
-    unknown = sorted(set(arguments.channel) - set(REACHED_BY))
+    unknown = sorted(set(arguments.channel) - set(CONTACT_CHANNELS))
     if unknown:
-        raise SettingsError(f"--channel: {', '.join(unknown)}: not a contact channel; allowed: {', '.join(REACHED_BY)}")
+        allowed = ", ".join(CONTACT_CHANNELS)
+        raise SettingsError(f"--channel: {', '.join(unknown)}: not a contact channel; allowed: {allowed}")
     to, form, channels = arguments.to.rstrip("/"), arguments.format, arguments.channel
     return run_job(lambda ctx: export(ctx, to, form, channels), arguments)
 
@@ -112,13 +100,14 @@ def _contacts(ctx: JobContext, channels: Sequence[str]) -> DataFrame:
         plan = plan.where(F.col("channel").isin(*channels))
     planned = plan.where("suppressed_reason is null")
     sizes = {row.channel: row["count"] for row in planned.groupBy("channel").count().collect()}
+    reached_by: ReachedBy = {name: said.reached_by for name, said in ctx.settings.contacts.channels.items()}
+    used = {channel: types for channel, types in reached_by.items() if channel in sizes}
+    types = sorted({kind for several in used.values() for kind in several})
     personal = [kind.type for kind in ctx.settings.identity.types if kind.personal]
-    vault = _vault(ctx, tables, {channel: REACHED_BY.get(channel, ()) for channel in sizes}, personal)
-    types = sorted({kind for channel in sizes for kind in REACHED_BY.get(channel, ())})
     identities = newest.read(silver.IDENTITIES)
-    addresses = addresses_of(planned, identities, vault, types, personal)
+    addresses = addresses_of(planned, identities, _vault(ctx, tables, used, personal), types, personal)
     unsubscribed = unsubscribed_since(newest.read(silver.EVENTS), identities, ctx.run_date)
-    contacts = contacts_to_send(planned, newest.read(silver.CUSTOMERS), unsubscribed, addresses, REACHED_BY)
+    contacts = contacts_to_send(planned, newest.read(silver.CUSTOMERS), unsubscribed, addresses, reached_by)
     return ctx.settled(contacts, sum(sizes.values()))
 
 
