@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -30,7 +30,7 @@ from transforms.contacts.export import (
     sent_columns,
     unsubscribed_since,
 )
-from transforms.contacts.rules import CONTACT_CHANNELS
+from transforms.contacts.rules import ContactChannel
 from transforms.contracts import gold, ops, silver
 from transforms.contracts.vault import IDENTIFIERS
 
@@ -58,10 +58,10 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Export, and note it in ops.contact_exports and ops.job_runs."""
-    unknown = sorted(set(arguments.channel) - set(CONTACT_CHANNELS))
+    allowed = get_args(ContactChannel)
+    unknown = sorted(set(arguments.channel) - set(allowed))
     if unknown:
-        allowed = ", ".join(CONTACT_CHANNELS)
-        raise SettingsError(f"--channel: {', '.join(unknown)}: not a contact channel; allowed: {allowed}")
+        raise SettingsError(f"--channel: {', '.join(unknown)}: not a contact channel; allowed: {', '.join(allowed)}")
     to, form, channels = arguments.to.rstrip("/"), arguments.format, arguments.channel
     return run_job(lambda ctx: export(ctx, to, form, channels), arguments)
 
