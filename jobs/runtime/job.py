@@ -174,8 +174,9 @@ class JobContext:
         """
         if rows <= _SETTLED_ROWS:
             return frame.localCheckpoint()
-        self._persisted.append(frame.persist())
-        return self._persisted[-1]
+        kept = frame.persist()
+        self._persisted.append(kept)  # ingest-events settles sources side by side: the last one may be another's
+        return kept
 
     def put_aside(self, frame: DataFrame) -> DataFrame:
         """The frame, written to files for this step and read back: for what is larger than memory."""

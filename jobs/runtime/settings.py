@@ -86,6 +86,13 @@ class TimelineRules(BaseModel):
     whole_up_to: int = Field(ge=0)
 
 
+class VaultRules(BaseModel):
+    """Whether personal identifiers that arrive in plain text are kept, sealed, so that contacts can be exported."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    enabled: bool
+
+
 class Settings(BaseModel):
     """All settings of a run."""
 
@@ -100,6 +107,7 @@ class Settings(BaseModel):
     purchases: PurchaseRules
     audit: AuditRules
     timelines: TimelineRules
+    vault: VaultRules
     identity: IdentityRules
     tags: TagRules
     tag_health: HealthRules
