@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from transforms.expressions import columns_in
-from transforms.segments import SUMMED_TAGS, SegmentRules
+from transforms.segments import READ_TAGS, SegmentRules
 from transforms.values.rules import ValueRules
 
 
 def tag_users(tags: Iterable[str], segments: SegmentRules, value: ValueRules) -> dict[str, list[str]]:
     """Tag to the segments and value rules that read it, by name, and tables; tags that nothing reads have none."""
-    readers = {"table:gold.segment_summary": sorted(SUMMED_TAGS)}
+    readers = {f"table:{table}": sorted(read) for table, read in READ_TAGS.items()}
     readers |= {f"segment:{segment.code}": sorted(columns_in(segment.when)) for segment in segments.all}
     readers |= {f"value:{name}": list(read) for name, read in value.tags_read().items()}
     users: dict[str, list[str]] = {tag: [] for tag in tags}

@@ -105,6 +105,13 @@ def published_before(tables: Tables, day: date) -> date | None:
     return found[0] if found else None
 
 
+def published_after(tables: Tables, table: Table, day: date) -> date | None:
+    """The smallest run date after a day that was published with a table; None where there is none."""
+    of_table = (F.col("table") == table.full_name) & (F.col("run_date") > F.lit(day))
+    found = tables.read_or_empty(ops.PUBLICATIONS).where(of_table).agg(F.min("run_date")).head()
+    return found[0] if found else None
+
+
 def today(tables: Tables) -> date | None:
     """The greatest published run date, so that publishing a backfill does not turn readers back."""
     found = tables.read_or_empty(ops.PUBLICATIONS).agg(F.max("run_date")).head()

@@ -25,7 +25,7 @@ from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
 from transforms.rfm import RfmRules
-from transforms.segments import SegmentRules
+from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.tags import HealthRules, TagRules, tag_columns
@@ -62,6 +62,9 @@ class AuditRules(BaseModel):
     least_row_share: float = Field(gt=0, le=1)
     most_row_share: float = Field(ge=1)
     most_rejected_share: float = Field(ge=0, le=1)
+    least_segment_share: float = Field(gt=0, le=1)
+    most_segment_share: float = Field(ge=1)
+    least_segment_customers: int = Field(ge=1)
 
 
 class PurchaseRules(BaseModel):
@@ -104,6 +107,8 @@ class Settings(BaseModel):
     rfm: RfmRules
     value: ValueRules
     segments: SegmentRules
+    new_products: NewProductRules
+    activity_tiers: ActivityTiers
     kpis: KpiRules
     spark: dict[str, str] = {}
 
@@ -316,11 +321,11 @@ def _source_problems(settings: Settings) -> list[str]:
 
 def _column_problems(settings: Settings) -> list[str]:
     """Names in segment and KPI rules that no table has."""
-    portrait = portrait_columns(settings)
+    known = [*portrait_columns(settings), *FACTS]
     tags = settings.tags
     features = check_features(list(settings.value.clusters.features), tags)
     return [
-        *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)],
+        *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, known)],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
