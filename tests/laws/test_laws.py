@@ -40,6 +40,8 @@ SINCE_THE_RUN_BEFORE = [
     "silver.identity_history",
     "gold.identity_quality",
     "gold.tag_health",
+    "gold.segment_history",
+    "gold.segment_flows",
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 # So short a chain can only be asked what follows in 20 days.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transforms.segments.concentration import concentration
+from transforms.segments.explain import rule_outcomes
 from transforms.segments.facts import FACTS, NewProductRules, segment_facts
 from transforms.segments.flows import flow_dates, segment_flows
 from transforms.segments.history import change_history
@@ -31,6 +32,7 @@ __all__ = [
     "check_columns",
     "concentration",
     "flow_dates",
+    "rule_outcomes",
     "segment_facts",
     "segment_flows",
     "segment_overlaps",

@@ -138,6 +138,11 @@ def summarise_segments(members: DataFrame, portraits: DataFrame, as_of: date, ru
     )
 
 
+def with_values(columns: Iterable[str]) -> list[Column]:
+    """`column=value` for each column, `null` for a missing value."""
+    return [F.concat(F.lit(f"{name}="), F.coalesce(F.col(name).cast("string"), F.lit("null"))) for name in columns]
+
+
 def _primary(rules: SegmentRules) -> Column:
     """The first primary segment that fits; the last one fits everybody, so the result is never null."""
     *ordered, last = rules.primary
@@ -148,10 +153,7 @@ def _primary(rules: SegmentRules) -> Column:
 
 
 def _membership(segment: Segment, kind: str) -> Column:
-    values = [
-        F.concat(F.lit(f"{name}="), F.coalesce(F.col(name).cast("string"), F.lit("null"))) for name in segment.columns
-    ]
-    reasons = F.array(F.lit(segment.when), *values)
+    reasons = F.array(F.lit(segment.when), *with_values(segment.columns))
     member = F.struct(F.lit(segment.code).alias("segment"), F.lit(kind).alias("kind"), reasons.alias("reasons"))
     return member.cast(_MEMBERSHIP)
 
