@@ -1,0 +1,89 @@
+"""gold.segment_history over publications: refused nights, reruns and backfills, and files that are left alone."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs.runtime.movement import write_history
+from jobs.runtime.tables import Tables
+from tests.builders import frame
+from tests.nights import night
+from transforms.contracts import gold, ops
+
+JUNE_28, JUNE_29, JUNE_30 = date(2026, 6, 28), date(2026, 6, 29), date(2026, 6, 30)
+JULY_1, JULY_2, JULY_3 = date(2026, 7, 1), date(2026, 7, 2), date(2026, 7, 3)
+MEMBERS = {
+    JUNE_28: "xyz",
+    JUNE_29: "xy",
+    JUNE_30: "xz",
+    JULY_1: "y",  # refused: x and z are not out, y is not back
+    JULY_2: "x",
+    JULY_3: "xw",
+}
+PUBLISHED_AT = datetime(2026, 7, 4)
+
+
+def publish(tables: Tables, day: date) -> None:
+    """As the publish job does: one more publication, which alone is current."""
+    entry = {
+        "run_id": "r",
+        "run_date": day,
+        "table": gold.SEGMENT_HISTORY.full_name,
+        "delta_version": tables.version(gold.SEGMENT_HISTORY),
+        "row_count": 0,
+        "published_at": PUBLISHED_AT,
+        "is_current": True,
+        "settings_digest": "",
+    }
+    earlier = [{**row.asDict(), "is_current": False} for row in tables.read_or_empty(ops.PUBLICATIONS).collect()]
+    tables.replace(ops.PUBLICATIONS, frame(tables.spark, ops.PUBLICATIONS, [*earlier, entry]))
+
+
+def test_history_follows_what_was_published(spark: SparkSession, tmp_path: Path) -> None:
+    lake, members = tmp_path / "lake", dict(MEMBERS)
+    june = lake / "gold/segment_history/exit_month_date=2026-06-01"
+
+    def put(day: date, customers: str, tables: Tables) -> None:
+        rows = [
+            {"run_date": day, "segment": "s", "customer_id": customer, "kind": "primary", "reasons": [f"on {day}"]}
+            for customer in customers
+        ]
+        tables.overwrite_slice(gold.SEGMENT_MEMBERS, frame(spark, gold.SEGMENT_MEMBERS, rows), run_date=day)
+
+    def ran(day: date, is_published: bool = True) -> dict[str, list[tuple[date, date | None]]]:
+        ctx = night(lake, tmp_path, day)
+        put(day, members[day], ctx.tables)
+        write_history(ctx)
+        if is_published:
+            publish(ctx.tables, day)
+        found: dict[str, list[tuple[date, date | None]]] = {}
+        for row in sorted(ctx.tables.read(gold.SEGMENT_HISTORY).collect(), key=lambda row: row.entered_date):
+            assert row.entry_reason == f"on {row.entered_date}"
+            found.setdefault(row.customer_id, []).append((row.entered_date, row.exited_date))
+        return found
+
+    ran(JUNE_29)
+    closed_in_june = ran(JUNE_30)
+    assert closed_in_june == {"x": [(JUNE_29, None)], "y": [(JUNE_29, JUNE_30)], "z": [(JUNE_30, None)]}
+    ran(JULY_1, is_published=False)
+    after_refused = ran(JULY_2)
+    assert after_refused == {"x": [(JUNE_29, None)], "y": [(JUNE_29, JUNE_30)], "z": [(JUNE_30, JULY_2)]}
+    kept = set(june.glob("*.parquet"))
+    added = ran(JULY_3)
+    assert added == {**after_refused, "w": [(JULY_3, None)]}
+    assert set(june.glob("*.parquet")) == kept  # not written again
+
+    assert ran(JULY_3) == added  # twice equals once
+
+    members[JULY_1] = "xy"  # the refused night, repaired and run at last
+    repaired = {**added, "y": [(JUNE_29, JUNE_30), (JULY_1, JULY_2)], "z": [(JUNE_30, JULY_1)]}
+    assert ran(JULY_1) == repaired
+    assert ran(JUNE_28) == {
+        **repaired,
+        "x": [(JUNE_28, None)],
+        "y": [(JUNE_28, JUNE_30), (JULY_1, JULY_2)],
+        "z": [(JUNE_28, JUNE_29), (JUNE_30, JULY_1)],
+    }
