@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from jobs.runtime.movement import write_history
-from jobs.runtime.tables import Tables
+from jobs.runtime.tables import Tables, among
 from tests.builders import frame
 from tests.nights import night
 from transforms.contracts import gold, ops
@@ -42,25 +42,34 @@ def publish(tables: Tables, day: date) -> None:
     tables.replace(ops.PUBLICATIONS, frame(tables.spark, ops.PUBLICATIONS, [*earlier, entry]))
 
 
-def test_history_follows_what_was_published(spark: SparkSession, tmp_path: Path) -> None:
-    lake, members = tmp_path / "lake", dict(MEMBERS)
-    june = lake / "gold/segment_history/exit_month_date=2026-06-01"
+def put(tables: Tables, members: dict[date, str]) -> None:
+    """gold.segment_members of some dates, a letter a customer."""
+    rows = [
+        {"run_date": day, "segment": "s", "customer_id": customer, "kind": "primary", "reasons": [f"on {day}"]}
+        for day, customers in members.items()
+        for customer in customers
+    ]
+    tables.overwrite_where(
+        gold.SEGMENT_MEMBERS, frame(tables.spark, gold.SEGMENT_MEMBERS, rows), among("run_date", members)
+    )
 
-    def put(day: date, customers: str, tables: Tables) -> None:
-        rows = [
-            {"run_date": day, "segment": "s", "customer_id": customer, "kind": "primary", "reasons": [f"on {day}"]}
-            for customer in customers
-        ]
-        tables.overwrite_slice(gold.SEGMENT_MEMBERS, frame(spark, gold.SEGMENT_MEMBERS, rows), run_date=day)
+
+def test_history_follows_what_was_published(spark: SparkSession, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    june = lake / "gold/segment_history/exit_month_date=2026-06-01"
+    ctx = night(lake, tmp_path, JUNE_29)
+    spark.conf.set("spark.sql.shuffle.partitions", "1")
+    put(ctx.tables, MEMBERS)
 
     def ran(day: date, is_published: bool = True) -> dict[str, list[tuple[date, date | None]]]:
-        ctx = night(lake, tmp_path, day)
-        put(day, members[day], ctx.tables)
-        write_history(ctx)
-        if is_published:
-            publish(ctx.tables, day)
+        ctx.run_date, ctx.tables = day, Tables(spark, str(lake), "test", day)
+        with ctx.interpreted(0):
+            write_history(ctx)
+            if is_published:
+                publish(ctx.tables, day)
+            rows = ctx.tables.read(gold.SEGMENT_HISTORY).collect()
         found: dict[str, list[tuple[date, date | None]]] = {}
-        for row in sorted(ctx.tables.read(gold.SEGMENT_HISTORY).collect(), key=lambda row: row.entered_date):
+        for row in sorted(rows, key=lambda row: row.entered_date):
             assert row.entry_reason == f"on {row.entered_date}"
             found.setdefault(row.customer_id, []).append((row.entered_date, row.exited_date))
         return found
@@ -78,7 +87,7 @@ def test_history_follows_what_was_published(spark: SparkSession, tmp_path: Path)
 
     assert ran(JULY_3) == added  # twice equals once
 
-    members[JULY_1] = "xy"  # the refused night, repaired and run at last
+    put(ctx.tables, {JULY_1: "xy"})  # the refused night, repaired and run at last
     repaired = {**added, "y": [(JUNE_29, JUNE_30), (JULY_1, JULY_2)], "z": [(JUNE_30, JULY_1)]}
     assert ran(JULY_1) == repaired
     assert ran(JUNE_28) == {
