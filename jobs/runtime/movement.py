@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.publications import current, published_after, today
+from jobs.runtime.publications import publications_of
 from jobs.runtime.tables import literal
 from transforms.contracts import gold
 from transforms.segments import change_history, flow_dates, segment_flows
@@ -30,10 +30,11 @@ def write_history(ctx: JobContext) -> None:
     published stands in the table.
     """
     table, day = gold.SEGMENT_HISTORY, ctx.run_date
-    published = {entry.table: entry.version for entry in current(ctx.tables)}.get(table.full_name)
+    publications = publications_of(ctx.tables, table)
+    published = next((entry.delta_version for entry in publications if entry.is_current), None)
     known = ctx.spark.createDataFrame([], table.schema) if published is None else ctx.tables.read(table, published)
-    next_day = published_after(ctx.tables, table, day)
-    newest = max(filter(None, [day, today(ctx.tables)]))
+    days = {entry.run_date for entry in publications}
+    next_day, newest = min((other for other in days if other > day), default=None), max([day, *days])
     touched = _exited_since(day)
     next_members = members_of(ctx, next_day) if next_day else None
     changed = change_history(known.where(touched), members_of(ctx, day), day, newest, next_day, next_members)

@@ -105,11 +105,9 @@ def published_before(tables: Tables, day: date) -> date | None:
     return found[0] if found else None
 
 
-def published_after(tables: Tables, table: Table, day: date) -> date | None:
-    """The smallest run date after a day that was published with a table; None where there is none."""
-    of_table = (F.col("table") == table.full_name) & (F.col("run_date") > F.lit(day))
-    found = tables.read_or_empty(ops.PUBLICATIONS).where(of_table).agg(F.min("run_date")).head()
-    return found[0] if found else None
+def publications_of(tables: Tables, table: Table) -> list[Row]:
+    """All publications of one table, as many as nights."""
+    return tables.read_or_empty(ops.PUBLICATIONS).where(F.col("table") == table.full_name).collect()
 
 
 def today(tables: Tables) -> date | None:
