@@ -9,6 +9,7 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.audiences import audience_sizes
 from jobs.runtime.job import AuditRefused, JobContext, main
 from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows, current, previous_counts
 from jobs.runtime.tables import slice_of
@@ -26,6 +27,11 @@ _SUMMED = {
     "silver.identities": {"owners": ("max(customer_id)", "count(distinct owners)")},
     "gold.rfm_scores": {"scored": ("count_if(scope = 'chain')", "sum(scored)")},
     "gold.segment_members": {"primary": ("count_if(kind = 'primary')", "sum(primary)")},
+    "gold.segment_flows": {
+        period: (f"sum(if(period = '{period}' and to_segment != 'none', customers, 0))", f"sum({period})")
+        for period in ("day", "week", "month")
+    },
+    "gold.value_activity_matrix": {"customers": ("sum(customers)", "sum(customers)")},
     "silver.order_lines": {"net_amount": ("sum(net_amount)", "sum(net_amount)")},
     "silver.orders": {
         "net_amount": ("sum(net_amount)", "sum(net_amount)"),
@@ -41,6 +47,11 @@ _AGREE = [
     ("every_customer_is_scored", ("gold.rfm_scores", "scored"), ("silver.customers", "rows")),
     ("every_customer_is_valued", ("gold.customer_values", "rows"), ("silver.customers", "rows")),
     ("one_primary_segment_each", ("gold.segment_members", "primary"), ("silver.customers", "rows")),
+    *[
+        (f"flows_of_a_{period}_are_everybody", ("gold.segment_flows", period), ("silver.customers", "rows"))
+        for period in ("day", "week", "month")
+    ],
+    ("matrix_cells_are_everybody", ("gold.value_activity_matrix", "customers"), ("silver.customers", "rows")),
     ("lines_sum_to_orders", ("silver.orders", "net_amount"), ("silver.order_lines", "net_amount")),
     ("partials_sum_to_orders", ("silver.activity", "gross_amount"), ("silver.orders", "gross_amount")),
 ]
@@ -62,7 +73,7 @@ def run(ctx: JobContext) -> None:
         *_published_rows(ctx, published),
     ]
     failed = [finding for finding in findings if not finding[4]]
-    _write(ctx, findings, failed)
+    _write(ctx, findings, failed, audience_sizes(ctx))
     ctx.facts["checks"] = len(findings)
     ctx.facts["failed"] = len(failed)
     if failed and not ctx.accept:
@@ -226,16 +237,17 @@ def _published_rows(ctx: JobContext, published: list[Published]) -> list[Finding
     ]
 
 
-def _write(ctx: JobContext, findings: list[Finding], failed: list[Finding]) -> None:
-    """All findings and the verdict, on which `publish` stands."""
+def _write(ctx: JobContext, findings: list[Finding], failed: list[Finding], warnings: list[Finding]) -> None:
+    """All findings and the verdict, on which `publish` stands; warnings do not count in it."""
     verdict = "passed" if not failed else f"accepted: {ctx.accept}" if ctx.accept else "refused"
     findings = [*findings, (VERDICT, "", verdict, "passed", verdict != "refused")]
     rows = []
     at = ctx.now()
-    for check, table, observed, expected, passed in findings:
+    told = [*[("reject", *finding) for finding in findings], *[("warn", *finding) for finding in warnings]]
+    for severity, check, table, observed, expected, passed in told:
         commit = ctx.tables.last_commit(table) if "." in table else None
         version = commit.version if commit else None
-        rows.append((ctx.run_id, ctx.run_date, check, table, "reject", passed, observed, expected, version, at))
+        rows.append((ctx.run_id, ctx.run_date, check, table, severity, passed, observed, expected, version, at))
     frame = ctx.small_frame(rows, ops.DATA_QUALITY)
     ctx.tables.append(ops.DATA_QUALITY, frame)
 

@@ -1,22 +1,51 @@
-"""build-segments: gold.customer_tags, rfm_scores, customer_values, silver.customers -> gold.segment_*."""
+"""build-segments: gold.customer_tags, rfm_scores, customer_values, silver.customers, order_lines, identities ->
+gold.segment_members, segment_summary, segment_history, segment_flows, segment_overlaps, pareto and
+value_activity_matrix."""
 
 from __future__ import annotations
 
-from jobs.runtime.job import JobContext, main
-from jobs.runtime.portraits import portraits
-from transforms.contracts import gold
-from transforms.segments import build_segments, summarise_segments
+from pyspark.sql import DataFrame
+
+from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.movement import members_of, write_movement
+from jobs.runtime.portraits import portraits, segment_facts_of
+from transforms.contracts import Table, gold, silver
+from transforms.segments import (
+    build_segments,
+    concentration,
+    segment_overlaps,
+    summarise_segments,
+    value_activity_matrix,
+)
 
 
 def run(ctx: JobContext) -> None:
-    """Every customer's primary segment and all secondary ones, as of the run date."""
-    customers = portraits(ctx)
-    members = build_segments(customers, ctx.run_date, ctx.settings.segments)
-    ctx.facts["memberships"] = ctx.tables.overwrite_slice(gold.SEGMENT_MEMBERS, members, run_date=ctx.run_date).rows
-    written = ctx.tables.read(gold.SEGMENT_MEMBERS).where(f"run_date = date'{ctx.run_date}'")
+    """Every customer's primary segment and all secondary ones, who moved, and what the segments are worth."""
+    rules, day = ctx.settings.segments, ctx.run_date
+    facts = ctx.settled(segment_facts_of(ctx.tables.read, ctx.settings, day), ctx.tables.read(silver.CUSTOMERS).count())
+    customers = portraits(ctx).join(facts, "customer_id", "left")
+    members = build_segments(customers, day, rules)
+    ctx.facts["memberships"] = ctx.tables.overwrite_slice(gold.SEGMENT_MEMBERS, members, run_date=day).rows
+    side_by_side(lambda: write_movement(ctx), lambda: _write_measures(ctx, customers, facts))
+
+
+def _write_measures(ctx: JobContext, customers: DataFrame, facts: DataFrame) -> None:
+    """What each segment is worth and shares with others, and how money and activity are spread over customers."""
+    settings, day = ctx.settings, ctx.run_date
+    members = members_of(ctx, day)
     counted = ctx.without_staff(customers)
-    summary = summarise_segments(ctx.without_staff(written), counted, ctx.run_date, ctx.settings.segments)
-    ctx.tables.overwrite_slice(gold.SEGMENT_SUMMARY, summary.coalesce(1), run_date=ctx.run_date)
+    summary = summarise_segments(ctx.without_staff(members), counted, day, settings.segments)
+    _write_slice(ctx, gold.SEGMENT_SUMMARY, summary)
+    _write_slice(ctx, gold.SEGMENT_OVERLAPS, segment_overlaps(members, day, settings.segments))
+    _write_slice(ctx, gold.PARETO, concentration(facts, day))
+    value_tiers = [tier.name for tier in settings.value.tiers]
+    matrix = value_activity_matrix(customers, day, value_tiers, settings.activity_tiers)
+    _write_slice(ctx, gold.VALUE_ACTIVITY_MATRIX, matrix)
+
+
+def _write_slice(ctx: JobContext, table: Table, rows: DataFrame) -> None:
+    """A small table's rows of the run date, in one file."""
+    ctx.tables.overwrite_slice(table, rows.coalesce(1), run_date=ctx.run_date)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,33 @@ def quantile_cuts(histogram: DataFrame, key: Sequence[str], shares: Sequence[Fra
     return found.where(_is_first_to_reach()).select(*key, "cut", "value", "customers_below", "all_customers")
 
 
+def ranked_values(histogram: DataFrame) -> DataFrame:
+    """How many customers have more than each value, exactly.
+
+    Args:
+        histogram: value and customers, how many have it; one row for each value.
+
+    Returns:
+        The rows with `above`, the customers with a greater value, and `everybody`, the number of customers.
+
+    Ranges of values are put in order first, some 3,000 rows, and then the values inside each range.
+    """
+    ranged = histogram.withColumns({"one": F.lit(1), "range": _range(F.col("value"))})
+    ranges = ranged.groupBy("one", "range").agg(F.sum("customers").alias("in_range"))
+    everybody = Window.partitionBy("one")
+    greater = everybody.orderBy(F.desc("range")).rowsBetween(Window.unboundedPreceding, -1)
+    placed = ranges.select(
+        "range",
+        F.coalesce(F.sum("in_range").over(greater), F.lit(0)).alias("above_range"),
+        F.sum("in_range").over(everybody).alias("everybody"),
+    )
+    inside = Window.partitionBy("range").orderBy(F.desc("value")).rowsBetween(Window.unboundedPreceding, -1)
+    more = F.coalesce(F.sum("customers").over(inside), F.lit(0))
+    counted = ranged.withColumn("above_inside", more).join(F.broadcast(placed), "range")
+    above = (F.col("above_range") + F.col("above_inside")).alias("above")
+    return counted.select("value", "customers", above, "everybody")
+
+
 def _range(value: Column) -> Column:
     """A number that never falls where the value rises, with 100 steps for each factor of e."""
     number = value.cast("double")

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
-from transforms.contracts import gold, silver
+from jobs.runtime.settings import Settings
+from transforms.contracts import Table, gold, silver
+from transforms.segments import segment_facts
 from transforms.tags import tag_columns
+
+Read = Callable[[Table | str], DataFrame]
 
 
 def portraits(ctx: JobContext) -> DataFrame:
     """One row per customer, key customer_id; where a name stands in several tables, the tag's value is taken."""
-    tags = list(tag_columns(ctx.settings.tags))
-    today = F.col("run_date") == F.lit(ctx.run_date)
-    tagged = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *tags)
-    scores = ctx.tables.read(gold.RFM_SCORES).where(today & (F.col("scope") == "chain"))
+    return portraits_of(ctx.tables.read, ctx.settings, ctx.run_date)
+
+
+def portraits_of(read: Read, settings: Settings, day: date) -> DataFrame:
+    """The same of tables as a reader has them, such as published ones."""
+    tags = list(tag_columns(settings.tags))
+    today = F.col("run_date") == F.lit(day)
+    tagged = read("gold.customer_tags").where(today).select("customer_id", *tags)
+    scores = read(gold.RFM_SCORES).where(today & (F.col("scope") == "chain"))
     scored = scores.drop("run_date", "scope", "scope_value")
-    valued = ctx.tables.read(gold.CUSTOMER_VALUES).where(today).drop("run_date", *tags)
+    valued = read(gold.CUSTOMER_VALUES).where(today).drop("run_date", *tags)
     extra = [n for n in silver.CUSTOMERS.column_names if n not in tags and n != "customer_id"]
-    golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", *extra)
+    golden = read(silver.CUSTOMERS).select("customer_id", *extra)
     joined = golden.join(tagged, "customer_id").join(scored, "customer_id", "left")
     return joined.join(valued, "customer_id", "left")
+
+
+def segment_facts_of(read: Read, settings: Settings, day: date) -> DataFrame:
+    """What segments know beside the portrait, key customer_id: `transforms.segments.segment_facts`."""
+    tagged = read("gold.customer_tags").where(F.col("run_date") == F.lit(day))
+    worth = tagged.select("customer_id", F.col("net_amount_lifetime").alias("net_amount"))
+    if settings.purchases.exclude_staff:
+        staff = read(silver.CUSTOMERS).where("is_staff").select("customer_id")
+        worth = worth.join(F.broadcast(staff), "customer_id", "left_anti")
+    lines, identities = read(silver.ORDER_LINES), read(silver.IDENTITIES)
+    return segment_facts(lines, identities, worth, day, settings.new_products)

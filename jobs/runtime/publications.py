@@ -105,6 +105,11 @@ def published_before(tables: Tables, day: date) -> date | None:
     return found[0] if found else None
 
 
+def publications_of(tables: Tables, table: Table) -> list[Row]:
+    """All publications of one table, as many as nights."""
+    return tables.read_or_empty(ops.PUBLICATIONS).where(F.col("table") == table.full_name).collect()
+
+
 def today(tables: Tables) -> date | None:
     """The greatest published run date, so that publishing a backfill does not turn readers back."""
     found = tables.read_or_empty(ops.PUBLICATIONS).agg(F.max("run_date")).head()

@@ -27,7 +27,7 @@ from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
 from transforms.rfm import RfmRules
-from transforms.segments import SegmentRules
+from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.tags import HealthRules, TagRules, tag_columns
@@ -64,6 +64,9 @@ class AuditRules(BaseModel):
     least_row_share: float = Field(gt=0, le=1)
     most_row_share: float = Field(ge=1)
     most_rejected_share: float = Field(ge=0, le=1)
+    least_segment_share: float = Field(gt=0, le=1)
+    most_segment_share: float = Field(ge=1)
+    least_segment_customers: int = Field(ge=1)
 
 
 class PurchaseRules(BaseModel):
@@ -114,6 +117,8 @@ class Settings(BaseModel):
     rfm: RfmRules
     value: ValueRules
     segments: SegmentRules
+    new_products: NewProductRules
+    activity_tiers: ActivityTiers
     contacts: ContactRules
     strategies: dict[str, Strategy]
     kpis: KpiRules
@@ -330,6 +335,7 @@ def _source_problems(settings: Settings) -> list[str]:
 def _column_problems(settings: Settings) -> list[str]:
     """Names in segment and KPI rules that no table has."""
     portrait = portrait_columns(settings)
+    known = [*portrait, *FACTS]
     tags = settings.tags
     features = check_features(list(settings.value.clusters.features), tags)
     segments = [segment.code for segment in settings.segments.all]
@@ -338,7 +344,7 @@ def _column_problems(settings: Settings) -> list[str]:
     )
     unplannable = [name for name in PLANNED_BY if name not in portrait]
     return [
-        *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)],
+        *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, known)],
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],

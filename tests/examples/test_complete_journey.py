@@ -173,6 +173,14 @@ def test_best_fifth_of_households_has_the_published_share(year: Tables) -> None:
     ranked = spent.sort_values("spent", ascending=False).spent
     assert round(float(ranked.head(493).sum() / ranked.sum()), 4) == 0.5451
     assert (spent.loc[ranked.index[0], "lead_identifier"], ranked.iloc[0]) == ("1023", Decimal("24879.75"))
+    pareto = {row.top_percent: row for row in year.read(gold.PARETO).collect()}
+    assert round(pareto[20].amount_share, 4) == Decimal("0.5451")
+    assert pareto[20].profit_share == pareto[20].amount_share  # the data knows no costs
+    mean_difference = sum((2 * rank - len(ranked) - 1) * float(amount) for rank, amount in enumerate(ranked[::-1], 1))
+    assert float(pareto[20].gini) == pytest.approx(mean_difference / len(ranked) / float(ranked.sum()), abs=1e-6)
+    best = year.read(gold.SEGMENT_SUMMARY).where("segment = 'pareto_top20'").head()
+    assert best is not None
+    assert (best.customers, round(best.amount_share, 4)) == (493, Decimal("0.5451"))
 
 
 @pytest.mark.parametrize(

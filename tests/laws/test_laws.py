@@ -15,18 +15,23 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import reduce
 from pathlib import Path
 
 import deltalake
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from rich.console import Console
 
 from jobs.compare import compare_lakes
+from jobs.explain_segment import explain_segment
 from jobs.generate import generate
-from jobs.runtime.publications import current, today
+from jobs.runtime.job import DONE
+from jobs.runtime.publications import PublishedTables, current, today
+from jobs.runtime.settings import load_settings
 from jobs.runtime.tables import Commit, Tables
 from tests.nights import differences, night, run_night
 from transforms.contracts import Table, gold, ops, silver
@@ -40,6 +45,8 @@ SINCE_THE_RUN_BEFORE = [
     "silver.identity_history",
     "gold.identity_quality",
     "gold.tag_health",
+    "gold.segment_history",
+    "gold.segment_flows",
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 # So short a chain can only be asked what follows in 20 days.
@@ -231,6 +238,35 @@ def test_the_change_log_is_the_mapping_of_every_night(spark: SparkSession, chain
         owned = identities.where("customer_id is not null").select("identifier_type", "identifier", "customer_id")
         replayed = mapping_before(log, day + timedelta(days=1)).select(*owned.columns)
         assert replayed.exceptAll(owned).count() + owned.exceptAll(replayed).count() == 0, day
+
+
+def test_the_segment_history_is_the_members_of_every_night(spark: SparkSession, chain: Chain) -> None:
+    """On each night, and on the days between and after, as of the last night before."""
+    tables = Tables(spark, str(chain.lake), "test", None)
+    stay = ["segment", "kind", "customer_id"]
+    members, history = tables.read(gold.SEGMENT_MEMBERS), tables.read(gold.SEGMENT_HISTORY)
+    found = []
+    for day in NIGHTS:
+        was = (F.col("entered_date") <= F.lit(day)) & F.coalesce(F.col("exited_date") > F.lit(day), F.lit(True))
+        snapshot, told = members.where(F.col("run_date") == F.lit(day)).select(*stay), history.where(was).select(*stay)
+        found += [snapshot.exceptAll(told), told.exceptAll(snapshot)]
+    assert reduce(DataFrame.unionByName, found).count() == 0
+    population = tables.read(silver.CUSTOMERS).count()
+    flows = tables.read(gold.SEGMENT_FLOWS).where(F.col("run_date") == F.lit(LAST)).collect()
+    arrived = sum(row.customers for row in flows if row.period == "day" and row.to_segment != "none")
+    assert arrived == population
+    assert {row.from_segment for row in flows if row.period == "week"} == {"none"}  # before the first night
+    assert {row.from_segment for row in flows if row.period == "day"} > {"active", "lost"}
+
+
+def test_a_customer_is_told_why_they_are_in_a_segment(spark: SparkSession, chain: Chain) -> None:
+    view = PublishedTables(Tables(spark, str(chain.lake), "test", None))
+    of_today = view.read(gold.SEGMENT_MEMBERS).where(
+        (F.col("run_date") == F.lit(LAST)) & (F.col("segment") == "silent")
+    )
+    somebody = of_today.agg(F.min("customer_id")).head()
+    assert somebody is not None
+    assert explain_segment(view, Console(quiet=True), load_settings(chain.settings), somebody[0]) == DONE
 
 
 def test_law_5_every_landing_file_balances(spark: SparkSession, chain: Chain) -> None:

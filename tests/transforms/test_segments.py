@@ -13,9 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from transforms.contracts import conform, gold, silver
-from transforms.segments import SegmentRules, build_segments, check_columns, summarise_segments
+from transforms.segments import (
+    FACTS,
+    SegmentRules,
+    build_segments,
+    check_columns,
+    rule_outcomes,
+    summarise_segments,
+)
+from transforms.segments.explain import conditions
 from transforms.tags import TagRules, tag_columns
 from transforms.values.churn import TIERS
 
@@ -47,6 +56,9 @@ PORTRAIT = {
     "average_order_value_365d": ("decimal(18,6)", Decimal(100)),
     "order_count_365d": ("bigint", 3),
     "promotion_sensitivity": ("decimal(18,6)", Decimal(0)),
+    "new_product_share": ("decimal(18,6)", Decimal(0)),
+    "new_product_line_count": ("bigint", 0),
+    "amount_top_percent": ("int", 50),
     "referral_count_365d": ("bigint", 0),
     "share_count_90d": ("bigint", 0),
     "net_amount_lifetime": ("decimal(18,2)", Decimal(0)),
@@ -129,63 +141,136 @@ def test_every_customer_is_in_the_first_primary_segment_that_fits(spark: SparkSe
     assert {segment for segment, _ in cases.values()} == {segment.code for segment in shipped().primary}
 
 
-def test_secondary_segments_fit_any_number(spark: SparkSession) -> None:
-    silent = {"days_since_last_order": 91, "visit_count_30d": 0}
-    absent = {"value_tier": "silver", "days_since_last_order": 31, "visit_count_30d": 0, "interest_event_count_30d": 0}
-    drawn = {"asset_inflow_90d": Decimal(-30), "asset_amount": Decimal(70)}  # of 100
-    cases: dict[str, tuple[set[str], dict[str, Any]]] = {
-        "nothing": (set(), {}),
-        "often, much": ({"high_frequency_high_amount"}, {"f_score": 4, "m_score": 4}),
-        "seldom, much": ({"low_frequency_high_amount"}, {"f_score": 2, "m_score": 4}),
-        "often, little": ({"high_frequency_low_amount"}, {"f_score": 4, "m_score": 2}),
-        # a customer without a purchase scores 0, which is not "seldom" or "little"
-        "score 0": (set(), {"f_score": 0, "m_score": 0}),
-        "best fifth by amount": ({"pareto_top20"}, {"m_score": 5}),
-        "big baskets, often": (
-            {"high_basket_high_frequency"},
-            {"average_order_value_365d": Decimal(500), "f_score": 4},
+TOP = {"lifecycle": "active", "m_score": 4, "f_score": 4}
+SILENT = {"days_since_last_order": 91, "visit_count_30d": 0}
+ABSENT = {"value_tier": "silver", "days_since_last_order": 31, "visit_count_30d": 0, "interest_event_count_30d": 0}
+BIG = {"average_order_value_365d": Decimal(500)}
+PROMOTED = {"promotion_sensitivity": Decimal("0.5"), "order_count_365d": 3}
+NEWEST = {"new_product_share": Decimal("0.3"), "new_product_line_count": 3}
+SAVER = {"finance_risk_tier": "low", "asset_amount": Decimal("5000.01")}
+DRAWN = {"asset_inflow_90d": Decimal(-30), "asset_amount": Decimal(70)}  # of 100
+REASON = {"high_potential_reasons": ["shares: …"]}
+
+# Of every shipped segment a customer just inside, and what makes another one just outside, border by border.
+BORDERS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
+    "high_value": [(TOP, {"m_score": 3}), (TOP, {"f_score": 3}), (TOP, {"lifecycle": "cooling"})],
+    "new_customer": [
+        ({"lifecycle": "new"}, {"lifecycle": "active"}),
+        ({**NEVER_BOUGHT, "registered_date": days_ago(30)}, {"registered_date": days_ago(31)}),
+    ],
+    "churn_warning": [
+        ({"lifecycle": "active", "churn_tier": "high"}, {"churn_tier": "medium"}),
+        ({"lifecycle": "cooling", "churn_tier": "lost"}, {"lifecycle": "sleeping"}),
+    ],
+    "potential": [
+        ({"m_score": 2, "order_interval_variability": Decimal("1.5")}, {"m_score": 1}),
+        ({"m_score": 4, "order_interval_variability": Decimal("1.5")}, {"m_score": 5}),
+        (
+            {"m_score": 3, "order_interval_variability": Decimal("1.5")},
+            {"order_interval_variability": Decimal("1.499999")},
         ),
-        "big baskets, seldom": (
-            {"high_basket_low_frequency"},
-            {"average_order_value_365d": Decimal(500), "f_score": 2},
-        ),
-        "baskets just below": (set(), {"average_order_value_365d": Decimal("499.99"), "f_score": 2}),
-        "silent": ({"silent"}, silent),
-        "bought 90 days ago": (set(), {**silent, "days_since_last_order": 90}),
-        "came by": (set(), {**silent, "visit_count_30d": 1}),
-        "silent but worth it": ({"silent", "high_value_silent"}, {**silent, "m_score": 4}),
-        "brought two": ({"active_referrer"}, {"referral_count_365d": 2}),
-        "brought one": (set(), {"referral_count_365d": 1}),
-        "shared three times": ({"socially_active"}, {"share_count_90d": 3}),
-        "shared twice": (set(), {"share_count_90d": 2}),
-        "half with a discount": ({"promotion_sensitive"}, {"promotion_sensitivity": Decimal("0.5")}),
-        "less than half": (set(), {"promotion_sensitivity": Decimal("0.499999")}),
-        "too few purchases to say": (set(), {"promotion_sensitivity": Decimal(1), "order_count_365d": 2}),
-        "a reason": ({"high_potential"}, {"high_potential_reasons": ["shares: …"]}),
-        "slowing VIP": ({"vip_warning"}, {"is_vip_warning": True}),
-        "worth much, absent": ({"high_value_low_activity"}, absent),
-        "worth much, bought lately": (set(), {**absent, "days_since_last_order": 30}),
-        "worth much, came by": (set(), {**absent, "visit_count_30d": 1}),
-        "worth much, looked around": (set(), {**absent, "interest_event_count_30d": 1}),
-        "worth less, absent": (set(), {**absent, "value_tier": "bronze"}),
-        "saves": ({"finance_high_value"}, {"finance_risk_tier": "low", "asset_amount": Decimal("5000.01")}),
-        "saves less": (set(), {"finance_risk_tier": "low", "asset_amount": Decimal(5000)}),
-        "saves, unknown risk": (set(), {"asset_amount": Decimal(9000)}),
-        "wants a loan": ({"finance_potential"}, {"loan_demand_score": 40}),
-        "wants one a little": (set(), {"loan_demand_score": 39}),
-        "wants one, at risk": ({"finance_risk"}, {"loan_demand_score": 40, "needs_human_review": True}),
-        "took out 30 %": ({"finance_churn"}, drawn),
-        "took out less": (set(), {**drawn, "asset_amount": Decimal("70.01")}),
-        "took out, may not be looked at": (set(), {**drawn, "consent_finance": False}),
-        "took out, a minor": (set(), {**drawn, "is_minor": True}),
+        (REASON, {"high_potential_reasons": []}),
+    ],
+    "active": [({"lifecycle": "active"}, {"lifecycle": "cooling"})],
+    "sleeping": [
+        ({"lifecycle": "sleeping"}, {"lifecycle": "cooling"}),
+        ({"lifecycle": "sleeping"}, {"lifecycle": "lost"}),
+    ],
+    "lost": [({"lifecycle": "lost"}, {"lifecycle": "sleeping"})],
+    "prospect": [
+        ({**NEVER_BOUGHT, "registered_date": days_ago(31)}, {"registered_date": days_ago(30)}),
+        ({**NEVER_BOUGHT, "registered_date": days_ago(31)}, {"lifecycle": "cooling"}),
+    ],
+    "other": [({}, {"lifecycle": "active"})],
+    "high_frequency_high_amount": [({"f_score": 4, "m_score": 4}, {"f_score": 3}), (TOP, {"m_score": 3})],
+    "low_frequency_high_amount": [
+        ({"f_score": 2, "m_score": 4}, {"f_score": 3}),
+        ({"f_score": 1, "m_score": 4}, {"f_score": 0}),  # without a purchase: not "seldom"
+        ({"f_score": 2, "m_score": 4}, {"m_score": 3}),
+    ],
+    "high_frequency_low_amount": [
+        ({"f_score": 4, "m_score": 2}, {"f_score": 3}),
+        ({"f_score": 4, "m_score": 2}, {"m_score": 3}),
+        ({"f_score": 4, "m_score": 1}, {"m_score": 0}),
+    ],
+    "high_basket_high_frequency": [
+        ({**BIG, "f_score": 4}, {"average_order_value_365d": Decimal("499.99")}),
+        ({**BIG, "f_score": 4}, {"f_score": 3}),
+    ],
+    "high_basket_low_frequency": [
+        ({**BIG, "f_score": 2}, {"average_order_value_365d": Decimal("499.99")}),
+        ({**BIG, "f_score": 2}, {"f_score": 3}),
+        ({**BIG, "f_score": 1}, {"f_score": 0}),
+    ],
+    "silent": [(SILENT, {"days_since_last_order": 90}), (SILENT, {"visit_count_30d": 1})],
+    "high_value_silent": [
+        ({**SILENT, "m_score": 4}, {"m_score": 3}),
+        ({**SILENT, "m_score": 4}, {"days_since_last_order": 90}),
+        ({**SILENT, "m_score": 4}, {"visit_count_30d": 1}),
+    ],
+    "active_referrer": [({"referral_count_365d": 2}, {"referral_count_365d": 1})],
+    "socially_active": [({"share_count_90d": 3}, {"share_count_90d": 2})],
+    "promotion_sensitive": [
+        (PROMOTED, {"promotion_sensitivity": Decimal("0.499999")}),
+        (PROMOTED, {"order_count_365d": 2}),
+    ],
+    "new_product_sensitive": [
+        (NEWEST, {"new_product_share": Decimal("0.299999")}),
+        (NEWEST, {"new_product_line_count": 2}),
+    ],
+    "high_potential": [(REASON, {"high_potential_reasons": []})],
+    "vip_warning": [({"is_vip_warning": True}, {"is_vip_warning": False})],
+    "high_value_low_activity": [
+        (ABSENT, {"value_tier": "bronze"}),
+        (ABSENT, {"days_since_last_order": 30}),
+        (ABSENT, {"visit_count_30d": 1}),
+        (ABSENT, {"interest_event_count_30d": 1}),
+    ],
+    "finance_high_value": [
+        (SAVER, {"asset_amount": Decimal(5000)}),
+        (SAVER, {"finance_risk_tier": "medium"}),
+        (SAVER, {"finance_risk_tier": None}),
+    ],
+    "finance_potential": [
+        ({"loan_demand_score": 40}, {"loan_demand_score": 39}),
+        ({"loan_demand_score": 40, "needs_human_review": False}, {"needs_human_review": True}),
+    ],
+    "finance_churn": [
+        (DRAWN, {"asset_amount": Decimal("70.01")}),
+        (DRAWN, {"consent_finance": False}),
+        (DRAWN, {"is_minor": True}),
+        ({"asset_inflow_90d": Decimal("-0.01"), "is_minor": None}, {"asset_inflow_90d": Decimal(0)}),
+    ],
+    "finance_risk": [({"needs_human_review": True}, {"needs_human_review": False})],
+    "pareto_top20": [({"amount_top_percent": 20}, {"amount_top_percent": 21})],
+}
+
+
+def test_every_shipped_segment_has_a_customer_on_each_side_of_each_border(spark: SparkSession) -> None:
+    """And of each rule that all conditions must hold for, each condition alone keeps somebody out."""
+    rules = shipped()
+    assert set(BORDERS) == {segment.code for segment in rules.all}
+    people = {
+        f"{code} {n} {side}": {**inside, **(change if side == "outside" else {})}
+        for code, borders in BORDERS.items()
+        for n, (inside, change) in enumerate(borders)
+        for side in ("inside", "outside")
     }
-    customers = portraits(spark, {name: over for name, (_, over) in cases.items()})
-    members = build_segments(customers, D, shipped()).where("kind = 'secondary'").collect()
-    found: dict[str, set[str]] = {name: set() for name in cases}
-    for row in members:
-        found[row.customer_id].add(row.segment)
-    assert found == {name: segments for name, (segments, _) in cases.items()}
-    assert set().union(*found.values()) == {segment.code for segment in shipped().secondary}
+    customers = portraits(spark, people)
+    outcomes = rule_outcomes(customers, D, rules)
+    own = F.split("customer_id", " ")[0].alias("own")
+    rows = build_segments(customers, D, rules).join(outcomes, "customer_id").select("*", own).collect()
+    found = {name: {row.segment for row in rows if row.customer_id == name} for name in people}
+    wrong = [name for name in people if (name.split()[0] in found[name]) != name.endswith("inside")]
+    assert wrong == []
+    assert all({"silent", "high_value_silent"} <= found[name] for name in people if "value_silent 0 in" in name)
+
+    alone = set()
+    for row in rows:
+        failed = [outcome.condition for outcome in row.outcomes if outcome.segment == row.own and not outcome.holds]
+        if len(failed) == 1:
+            alone.add((row.own, failed[0]))
+    assert {(s.code, condition) for s in rules.all if s.code != "other" for condition in conditions(s.when)} == alone
 
 
 ANYBODY = st.fixed_dictionaries(
@@ -293,7 +378,7 @@ def test_unknown_columns_are_named_with_the_nearest() -> None:
 def test_shipped_rules_read_columns_that_exist() -> None:
     tags = TagRules.model_validate(yaml.safe_load((CONF / "tags.yaml").read_text(encoding="utf-8"))["tags"])
     scores = [*gold.RFM_SCORES.column_names, *gold.CUSTOMER_VALUES.column_names]
-    known = [*tag_columns(tags), *scores, *silver.CUSTOMERS.column_names, "as_of"]
+    known = [*tag_columns(tags), *scores, *silver.CUSTOMERS.column_names, *FACTS, "as_of"]
     assert check_columns(shipped(), known) == []
     assert check_columns(shipped(), [*PORTRAIT, "as_of"]) == []  # and this file's portrait has them all
     stages = set(tags.tags["lifecycle"].allowed)

@@ -16,7 +16,15 @@ from transforms.contracts.gold.portrait import (
     TAG_HEALTH,
     customer_tags_table,
 )
-from transforms.contracts.gold.segments import SEGMENT_MEMBERS, SEGMENT_SUMMARY
+from transforms.contracts.gold.segments import (
+    PARETO,
+    SEGMENT_FLOWS,
+    SEGMENT_HISTORY,
+    SEGMENT_MEMBERS,
+    SEGMENT_OVERLAPS,
+    SEGMENT_SUMMARY,
+    VALUE_ACTIVITY_MATRIX,
+)
 
 TABLES = (
     IDENTITY_QUALITY,
@@ -29,6 +37,11 @@ TABLES = (
     CLUSTER_CENTRES,
     SEGMENT_MEMBERS,
     SEGMENT_SUMMARY,
+    SEGMENT_HISTORY,
+    SEGMENT_FLOWS,
+    SEGMENT_OVERLAPS,
+    PARETO,
+    VALUE_ACTIVITY_MATRIX,
     RECOMMENDATIONS,
     CONTACT_PLAN,
     CONTACT_SUMMARY,
@@ -49,14 +62,19 @@ __all__ = [
     "KPI_CATALOGUE",
     "KPI_VALUES",
     "MODEL_CHECKS",
+    "PARETO",
     "RECOMMENDATIONS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",
     "RUN_DATE",
+    "SEGMENT_FLOWS",
+    "SEGMENT_HISTORY",
     "SEGMENT_MEMBERS",
+    "SEGMENT_OVERLAPS",
     "SEGMENT_SUMMARY",
     "TABLES",
     "TAG_CATALOGUE",
     "TAG_HEALTH",
+    "VALUE_ACTIVITY_MATRIX",
     "customer_tags_table",
 ]

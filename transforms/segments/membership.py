@@ -17,7 +17,12 @@ from transforms.expressions import SqlExpression, columns_in_order, unknown_colu
 from transforms.names import repeated
 
 CATCH_ALL = "other"
-SUMMED_TAGS = ("net_amount_lifetime", "order_count_lifetime")  # what `summarise_segments` reads of portraits
+READ_TAGS = {  # what the tables beside the members read of portraits
+    "gold.segment_summary": ("net_amount_lifetime", "order_count_lifetime"),
+    "gold.pareto": ("net_amount_lifetime",),
+    "gold.value_activity_matrix": ("last_active_date",),
+}
+_MOST_SEGMENTS = 63  # the bits of a number, as which overlaps count them
 
 _MEMBERSHIP = "struct<segment:string,kind:string,reasons:array<string>>"
 
@@ -59,6 +64,8 @@ class SegmentRules(_Model):
             problems.append(f"the last primary segment must be {CATCH_ALL!r} with when: 'true'; found {last.code!r}")
         codes = [segment.code for segment in self.all]
         problems += [f"segment {code} is declared twice" for code in repeated(codes)]
+        if len(codes) > _MOST_SEGMENTS:
+            problems.append(f"{len(codes)} segments are declared; at most {_MOST_SEGMENTS} can be told apart")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -131,6 +138,11 @@ def summarise_segments(members: DataFrame, portraits: DataFrame, as_of: date, ru
     )
 
 
+def with_values(columns: Iterable[str]) -> list[Column]:
+    """`column=value` for each column, `null` for a missing value."""
+    return [F.concat(F.lit(f"{name}="), F.coalesce(F.col(name).cast("string"), F.lit("null"))) for name in columns]
+
+
 def _primary(rules: SegmentRules) -> Column:
     """The first primary segment that fits; the last one fits everybody, so the result is never null."""
     *ordered, last = rules.primary
@@ -141,10 +153,7 @@ def _primary(rules: SegmentRules) -> Column:
 
 
 def _membership(segment: Segment, kind: str) -> Column:
-    values = [
-        F.concat(F.lit(f"{name}="), F.coalesce(F.col(name).cast("string"), F.lit("null"))) for name in segment.columns
-    ]
-    reasons = F.array(F.lit(segment.when), *values)
+    reasons = F.array(F.lit(segment.when), *with_values(segment.columns))
     member = F.struct(F.lit(segment.code).alias("segment"), F.lit(kind).alias("kind"), reasons.alias("reasons"))
     return member.cast(_MEMBERSHIP)
 
