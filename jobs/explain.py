@@ -1,4 +1,4 @@
-"""explain: why two identifiers are one customer, what one consists of, what makes a tag's value, a segment, a contact."""
+"""explain: why two identifiers are one customer, and what makes a customer, a value, a membership and a contact."""
 
 from __future__ import annotations
 
