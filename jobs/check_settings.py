@@ -18,6 +18,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         "value tiers": len(settings.value.tiers),
         "primary segments": len(settings.segments.primary),
         "secondary segments": len(settings.segments.secondary),
+        "strategies": len(settings.strategies),
         "KPIs": len(settings.kpis.kpis),
     }
     told = " · ".join(f"{count} {name}" for name, count in counts.items())

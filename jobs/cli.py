@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import check_settings, compare, explain, generate, nightly, published, summary, train
+from jobs import check_settings, compare, explain, export_contacts, generate, nightly, published, summary, train
 from jobs.runtime.job import add_arguments, add_settings_arguments, guarded, run_job
 
 Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
@@ -17,6 +17,11 @@ COMMANDS: dict[str, Command] = {
     "published": (published.__doc__ or "", published.add_published_arguments, published.run_published),
     "summary": (summary.__doc__ or "", summary.add_summary_arguments, summary.run_summary),
     "explain": (explain.__doc__ or "", explain.add_explain_arguments, explain.run_explain),
+    "export-contacts": (
+        export_contacts.__doc__ or "",
+        export_contacts.add_export_arguments,
+        export_contacts.run_export,
+    ),
     "compare": (compare.__doc__ or "", compare.add_compare_arguments, compare.run_compare),
     "train": (train.__doc__ or "", add_arguments, partial(run_job, train.run)),
     "generate": (generate.__doc__ or "", generate.add_arguments, generate.run_generate),

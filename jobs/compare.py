@@ -13,7 +13,7 @@ from jobs.runtime.job import DONE, FAILED, a_date, add_settings_arguments
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.tables import Tables, slice_of
-from transforms.contracts import Table, gold, silver
+from transforms.contracts import Table, gold, silver, vault
 from transforms.contracts.bronze import bronze_table
 from transforms.tags import tables_of
 
@@ -45,7 +45,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def compare_lakes(
     left: Tables, right: Tables, settings: Settings, run_date: date | None = None, wanted: set[str] | None = None
 ) -> list[str]:
-    """One line for each table, key and column that differs; empty when bronze, silver and gold hold the same rows."""
+    """A line for each table, key and column that differs; none when all layers but ops hold the same rows."""
     contracts = _contracts(settings)
     names = sorted({*left.names(), *right.names()} & {*contracts} & (wanted or {*contracts}))
     differences, pairs = [], {}
@@ -67,7 +67,7 @@ def compare_lakes(
 def _contracts(settings: Settings) -> dict[str, Table]:
     bronze = [bronze_table(source.name, source.columns) for source in settings.sources.values()]
     of_tags = tables_of(settings.tags)
-    return {table.full_name: table for table in [*bronze, *silver.TABLES, *gold.TABLES, *of_tags]}
+    return {table.full_name: table for table in [*bronze, *silver.TABLES, *gold.TABLES, *of_tags, *vault.TABLES]}
 
 
 def _fingerprints(pairs: dict[str, tuple[DataFrame, ...]]) -> dict[tuple[str, int], tuple[int, int]]:

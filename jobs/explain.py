@@ -1,5 +1,4 @@
-"""explain: why two identifiers are one customer, what a customer consists of, which events make a tag's value, and
-why a customer is in a segment."""
+"""explain: why two identifiers are one customer, and what makes a customer, a value, a membership and a contact."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import argparse
 
 from rich.console import Console
 
+from jobs.explain_contact import explain_contact
 from jobs.explain_identity import IdentityView, explain_customer, explain_identity
 from jobs.explain_segment import explain_segment
 from jobs.explain_tag import explain_tag
@@ -21,7 +21,9 @@ from transforms.identity.replay import Node
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """What to explain, and of which lake."""
-    things = parser.add_subparsers(title="what", metavar="identity|customer|tag|segment", required=True, dest="what")
+    things = parser.add_subparsers(
+        title="what", metavar="identity|customer|tag|segment|contact", required=True, dest="what"
+    )
     identity = things.add_parser("identity", help="why two identifiers are one customer, or what stands between them")
     identity.add_argument("identifiers", nargs=2, metavar="TYPE:VALUE", help="raw or stored, as phone:13812345678")
     customer = things.add_parser("customer", help="identifiers, evidence and history of a customer")
@@ -33,9 +35,11 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         "segment", help="the rule that put a customer into a segment, and those tried before it"
     )
     segment.add_argument("customer_id", metavar="CUSTOMER")
-    for thing in (tag, segment):
+    contact = things.add_parser("contact", help="why a customer is contacted or left alone, strategy by strategy")
+    contact.add_argument("customer_id", metavar="CUSTOMER")
+    for thing in (tag, segment, contact):
         thing.add_argument("--date", type=a_date, metavar="D", help="a published run date (default: the current one)")
-    for thing in (identity, customer, tag, segment):
+    for thing in (identity, customer, tag, segment, contact):
         thing.add_argument("--lake", required=True, metavar="URI")
         add_settings_arguments(thing)
 
@@ -51,6 +55,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
         return explain_tag(published, console, settings, arguments.customer_id, arguments.tag)
     if arguments.what == "segment":
         return explain_segment(published, console, settings, arguments.customer_id)
+    if arguments.what == "contact":
+        return explain_contact(published, console, settings, arguments.customer_id)
     if arguments.what == "identity":
         return explain_identity(IdentityView(published), console, *nodes)
     return explain_customer(IdentityView(published), console, arguments.customer_id)

@@ -13,11 +13,11 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from jobs.runtime.job import DONE, FAILED
+from jobs.runtime.leads import led
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contracts import silver
 from transforms.expressions import nearest
-from transforms.identity.links import MAX_HOLDERS, without_linking_power
 from transforms.orders import RETURN_TYPES, order_events
 from transforms.tags import Tag, TagRules, compute_tags
 from transforms.tags.explain import (
@@ -126,9 +126,9 @@ def _events(view: PublishedTables, settings: Settings, leads: DataFrame, shown: 
     dates, types = ({row[name] for row in shown} for name in ("event_date", "event_type"))
     known = view.read(silver.EVENTS).where(F.col("arrival_date") <= F.lit(day))
     of_dates = known.where(F.col("event_date").isin(dates) & F.col("event_type").isin(types))
-    held = view.read_or_empty(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS)
-    led = of_dates if held.isEmpty() else without_linking_power(of_dates, held, settings.identity)
-    own = led.join(F.broadcast(leads), leads.columns, "left_semi")
+    own = led(of_dates, view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity).join(
+        F.broadcast(leads), leads.columns, "left_semi"
+    )
     lines = view.read(silver.ORDER_LINES).join(F.broadcast(leads), leads.columns, "left_semi")
     back = order_events(of_dates).where(F.col("event_type").isin(*RETURN_TYPES))
     orders = lines.select("order_id").distinct()

@@ -1,4 +1,7 @@
-"""ingest-events: landing files -> bronze.<source>, unreadable lines -> silver.rejected_records."""
+"""ingest-events: landing files -> bronze.<source>, unreadable lines -> silver.rejected_records.
+
+With `vault.enabled` also plain personal identifiers, sealed -> vault.identifiers.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main
-from jobs.runtime.keys import sealed, token_key
+from jobs.runtime.keys import sealed, token_key, vault_key, vault_seal
 from jobs.runtime.landing import LandingFile, Survey
 from jobs.runtime.tables import literal
+from jobs.runtime.vault import keep
 from transforms.contracts import ops, silver
 from transforms.contracts.bronze import bronze_table
 from transforms.identity.identifiers import identified
 from transforms.rejects import rejected_records
 from transforms.sources import Source, apply_records, row_arrival_date
+from transforms.vault import brought
 
 _BYTES_PER_ROW = 40  # of compressed text, roughly: only to tell a small night from a large one
 _THREADS = 4  # sources are read side by side: small files leave cores idle, and a commit waits for the file system
@@ -28,11 +33,14 @@ _THREADS = 4  # sources are read side by side: small files leave cores idle, and
 
 @dataclass(frozen=True)
 class _Taken:
-    """What one source brought: its rows of ops.landing_files, and the frame of its unreadable rows, if any."""
+    """What one source brought: its rows of ops.landing_files, the frame of its unreadable rows, if any, and of its
+    good rows, where the vault keeps something of them.
+    """
 
     ledger: list[tuple[Any, ...]]
     refused: DataFrame | None
     files: tuple[str, ...]
+    good: DataFrame | None = None
 
 
 @dataclass
@@ -46,6 +54,8 @@ class _Before:
 def run(ctx: JobContext) -> None:
     """Take every new file of every source that arrived up to the run date."""
     token_key(ctx.env)  # a missing key stops here, before anything is written
+    if ctx.settings.vault.enabled:
+        vault_key(ctx.env)
     before = _accounted_before(ctx)
     until = ctx.horizon()
     new = {
@@ -57,6 +67,7 @@ def run(ctx: JobContext) -> None:
         sources = ctx.settings.sources.values()
         taken = list(pool.map(lambda source: _take(ctx, source, new[source.name], before[source.name]), sources))
     _write_refused(ctx, taken)
+    keep(ctx, [part.good for part in taken if part.good is not None])
     rows = [row for part in taken for row in part.ledger]
     if rows:
         ctx.tables.upsert(ops.LANDING_FILES, ctx.small_frame(rows, ops.LANDING_FILES))
@@ -103,9 +114,12 @@ def _write_bronze(
     names = ", ".join(literal(file.relative) for file in survey.good)
     days = ", ".join(sorted({literal(file.arrival_date) for file in survey.good if file.arrival_date}))
     slices = f"_source_file in ({names})" + (f" and _arrival_date in ({days})" if days else "")
-    good = received.where("_unreadable is null").select(*table.column_names)
-    commit = ctx.tables.overwrite_where(table, good, slices)
+    good = received.where("_unreadable is null")
     expected = sum(file.rows for file in survey.good)
+    is_vaulted = "_brought" in good.columns
+    if is_vaulted:  # read once for two tables
+        good = ctx.settled(good.select(*table.column_names, "_brought"), expected)
+    commit = ctx.tables.overwrite_where(table, good.select(*table.column_names), slices)
     counts = None
     if commit.rows != expected or source.arrival_rule[0] == "event_date":
         counts = _rows_by_file(ctx.tables.read(table).where(F.col("_run_id") == ctx.run_id))
@@ -115,17 +129,21 @@ def _write_bronze(
         unreadable = received.where("_unreadable is not null").withColumn("source", F.lit(source.name))
         text = sealed(F.col("_text"), ctx.env)
         refused = rejected_records(unreadable, F.array("_unreadable"), text, "ingest-events")
-    return _Taken([*faulty, *ledger], refused, tuple(file.relative for file in survey.files))
+    return _Taken(
+        [*faulty, *ledger], refused, tuple(file.relative for file in survey.files), good if is_vaulted else None
+    )
 
 
 def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) -> DataFrame:
-    """The files' rows as bronze keeps them, still with `_text` and `_unreadable`."""
+    """The files' rows as bronze keeps them, still with `_text` and `_unreadable`, and for the vault `_brought`."""
     rows = ctx.landing.rows(source, survey)
     columns = {name: F.col(f"`{name}`") for name in source.columns}
     blocked: dict[str, Column] = {}
+    plain: dict[str, tuple[str, Column]] = {}
     settings = ctx.settings
     for name, (kind, spec) in source.identifier_columns().items():
         identifier_type = settings.identity.named(kind)
+        is_vaulted = settings.vault.enabled and identifier_type.personal and not spec.hashed
         found = identified(
             F.col(f"`{name}`"),
             identifier_type,
@@ -134,10 +152,13 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) 
             common_hash=settings.common_hash(kind),
             delivered_hash=spec.hashed,
             app_id=spec.app_id,
+            seal=vault_seal(ctx.env) if is_vaulted else None,
         )
         rows = rows.withColumn(f"_id_{name}", found)
         columns[name] = F.col(f"_id_{name}.value").alias(name)
         blocked[name] = F.col(f"_id_{name}.rule")
+        if is_vaulted:
+            plain[name] = (kind, F.col(f"_id_{name}"))
     rules = [F.struct(F.lit(name).alias("key"), rule.alias("value")) for name, rule in sorted(blocked.items())]
     present = F.filter(F.array(*rules), lambda entry: entry["value"].isNotNull()) if rules else None
     kept = rows.select(
@@ -149,6 +170,7 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) 
         (F.lit(None) if present is None else F.when(F.size(present) > 0, F.map_from_entries(present)))
         .cast("map<string,string>")
         .alias("_blocked"),
+        *([brought(plain).alias("_brought")] if plain else []),
         "_text",
         "_unreadable",
     )

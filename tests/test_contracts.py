@@ -18,7 +18,7 @@ from jobs.runtime.settings import load_settings
 from jobs.runtime.tables import Tables
 from tests.builders import DAY, event, frame
 from transforms import contracts
-from transforms.contracts import MONEY, Column, ContractError, Table, conform, discrepancies, gold, ops, silver
+from transforms.contracts import MONEY, Column, ContractError, Table, conform, discrepancies, gold, ops, silver, vault
 from transforms.contracts.bronze import bronze_table
 from transforms.tags import tables_of
 
@@ -41,7 +41,7 @@ def all_tables() -> list[Table]:
     """Every table, those that follow configuration as the shipped configuration makes them."""
     settings = load_settings()
     bronze = [bronze_table(source.name, source.columns, source.label) for source in settings.sources.values()]
-    return [*bronze, *silver.TABLES, *gold.TABLES, *tables_of(settings.tags), *ops.TABLES]
+    return [*bronze, *silver.TABLES, *gold.TABLES, *tables_of(settings.tags), *ops.TABLES, *vault.TABLES]
 
 
 TABLES = all_tables()
@@ -72,7 +72,7 @@ def test_keys_partitions_and_sort_columns_exist() -> None:
 
 
 def test_every_declared_table_is_listed() -> None:
-    for module in (silver, gold, ops):
+    for module in (silver, gold, ops, vault):
         declared = [value for value in vars(module).values() if isinstance(value, Table)]
         assert sorted(t.name for t in declared) == sorted(t.name for t in module.TABLES), module.__name__
     names = [table.full_name for table in TABLES]
@@ -105,7 +105,7 @@ def test_column_names_follow_the_conventions() -> None:
 
 
 def test_personal_classes_are_known() -> None:
-    assert {column.personal for _, column in columns()} <= {"none", "token", "attribute", "text"}
+    assert {column.personal for _, column in columns()} <= {"none", "token", "attribute", "text", "sealed"}
     unmarked = [
         name
         for name, column in columns()

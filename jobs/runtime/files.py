@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,16 @@ class Files:
             stream.close()
         self.remove(path)
         self.move(f"{path}.writing", path)
+
+    def write_rows(self, path: str, frame: DataFrame, spark_format: str, options: Mapping[str, str]) -> None:
+        """Make a frame of one partition one file, whole or not at all, in place of one that is there."""
+        folder, _, name = path.rpartition("/")
+        beside = f"{folder}/.writing-{name}"
+        frame.write.format(spark_format).options(**options).mode("overwrite").save(beside)
+        (part,) = self.glob(f"{beside}/part-*")
+        self.remove(path)
+        self.move(part, path)
+        self.remove(beside)
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder with all it holds; nothing happens where there is none."""

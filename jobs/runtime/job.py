@@ -19,13 +19,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.runtime.landing import Landing
+from jobs.runtime.leads import led
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
 from jobs.runtime.tables import MissingTable, Tables
 from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
-from transforms.identity.links import MAX_HOLDERS, without_linking_power
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 _INTERPRETED_ROWS = 150_000
@@ -86,8 +86,7 @@ class JobContext:
             known = known.withColumn("is_gift", F.lit(False))
         if not self.tables.exists(silver.IDENTITY_BAD_VALUES):
             return known
-        held = self.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS)
-        return known if held.isEmpty() else without_linking_power(known, held, self.settings.identity)
+        return led(known, self.tables.read(silver.IDENTITY_BAD_VALUES), self.settings.identity)
 
     def known_events(self) -> DataFrame:
         """silver.events as known on the run date, as they stand there."""
@@ -175,8 +174,9 @@ class JobContext:
         """
         if rows <= _SETTLED_ROWS:
             return frame.localCheckpoint()
-        self._persisted.append(frame.persist())
-        return self._persisted[-1]
+        kept = frame.persist()
+        self._persisted.append(kept)  # ingest-events settles sources side by side: the last one may be another's
+        return kept
 
     def put_aside(self, frame: DataFrame) -> DataFrame:
         """The frame, written to files for this step and read back: for what is larger than memory."""

@@ -1,18 +1,17 @@
-"""The keys: one for identifier tokens, one for the text of rejected records. Never in settings, logs or plans."""
+"""The keys: one for identifier tokens, one for rejected text and the vault. Never in settings, logs or plans."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from pyspark.sql import Column
 from pyspark.sql.functions import arrow_udf
 
+from jobs.runtime.cipher import decrypted, encrypted
 from jobs.runtime.settings import Settings, SettingsError
 from transforms.identity.identifiers import converter
 
@@ -26,7 +25,7 @@ def token_key(env: str) -> bytes:
 
 
 def vault_key(env: str) -> bytes:
-    """The key that encrypts rejected text, from PORTRAITS_VAULT_KEY or the file PORTRAITS_VAULT_KEY_FILE."""
+    """The key of rejected text and the vault, from PORTRAITS_VAULT_KEY or the file PORTRAITS_VAULT_KEY_FILE."""
     return _key("PORTRAITS_VAULT_KEY", env)
 
 
@@ -38,10 +37,7 @@ def stored_identifier(kind: str, raw: str, settings: Settings, env: str) -> str:
 
 
 def sealed(text: Column, env: str) -> Column:
-    """The text as it may be stored: plain in `--env local`, else AES-SIV under the vault key, base64.
-
-    AES-SIV (RFC 5297) is deterministic, so that equal records stay equal bytes (law 3).
-    """
+    """The text as it may be stored: plain in `--env local`, else AES-SIV under the vault key, base64."""
     return text if env == "local" else _sealer(vault_key(env))(text)
 
 
@@ -49,7 +45,36 @@ def unseal(stored: str, env: str) -> str:
     """The plain text of a stored record."""
     if env == "local":
         return stored
-    return AESSIV(_cipher_key(vault_key(env))).decrypt(base64.b64decode(stored), None).decode()
+    return decrypted(vault_key(env), stored)
+
+
+def vault_seal(env: str) -> Callable[[str, str], str]:
+    """Seals a plain value for its token, as the vault keeps it: AES-SIV under the vault key, base64, in `local` too.
+
+    The token is authenticated with the value: a sealed value that is moved to another token cannot be opened there.
+    """
+    return partial(encrypted, vault_key(env))
+
+
+def opened(value: str, identifier: str, env: str) -> str:
+    """The plain value that `vault_seal` sealed for a token.
+
+    Raises:
+        InvalidTag: it was sealed under another key, or for another token.
+    """
+    return decrypted(vault_key(env), value, identifier)
+
+
+def opened_column(value: Column, identifier: Column, env: str) -> Column:
+    """The same over columns; null where the value is."""
+    key = vault_key(env)
+
+    @arrow_udf("string")
+    def open_all(values: pa.Array, identifiers: pa.Array) -> pa.Array:
+        pairs = zip(values.to_pylist(), identifiers.to_pylist(), strict=True)
+        return pa.array([None if v is None else decrypted(key, v, i) for v, i in pairs], pa.string())
+
+    return open_all(value, identifier)
 
 
 def _key(name: str, env: str) -> bytes:
@@ -66,20 +91,9 @@ def _key(name: str, env: str) -> bytes:
     )
 
 
-def _cipher_key(key: bytes) -> bytes:
-    return hashlib.sha512(key).digest()
-
-
 def _sealer(key: bytes) -> Callable[[Column], Column]:
-    cipher_key = _cipher_key(key)
-
     @arrow_udf("string")
     def seal(texts: pa.Array) -> pa.Array:
-        cipher = AESSIV(cipher_key)
-        stored = [
-            None if text is None else base64.b64encode(cipher.encrypt(text.encode(), None)).decode()
-            for text in texts.to_pylist()
-        ]
-        return pa.array(stored, pa.string())
+        return pa.array([None if t is None else encrypted(key, t) for t in texts.to_pylist()], pa.string())
 
     return seal

@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.contacts.plan import PLANNED_BY
+from transforms.contacts.rules import ContactRules, Strategy, check_strategies
 from transforms.contracts import gold, silver
 from transforms.customers import CustomerRules
 from transforms.expressions import nearest
@@ -34,7 +36,7 @@ from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "kpis")
+SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "strategies", "kpis")
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -87,6 +89,13 @@ class TimelineRules(BaseModel):
     whole_up_to: int = Field(ge=0)
 
 
+class VaultRules(BaseModel):
+    """Whether personal identifiers that arrive in plain text are kept, sealed, so that contacts can be exported."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    enabled: bool
+
+
 class Settings(BaseModel):
     """All settings of a run."""
 
@@ -101,6 +110,7 @@ class Settings(BaseModel):
     purchases: PurchaseRules
     audit: AuditRules
     timelines: TimelineRules
+    vault: VaultRules
     identity: IdentityRules
     tags: TagRules
     tag_health: HealthRules
@@ -109,6 +119,8 @@ class Settings(BaseModel):
     segments: SegmentRules
     new_products: NewProductRules
     activity_tiers: ActivityTiers
+    contacts: ContactRules
+    strategies: dict[str, Strategy]
     kpis: KpiRules
     spark: dict[str, str] = {}
 
@@ -162,8 +174,9 @@ def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> S
             folder = path.parent / str(values["sources"])
         if values.get("truth") and "://" not in values["truth"]:
             values["truth"] = str((path.parent / values["truth"]).resolve())
-        if isinstance(values.get("identity"), dict) and values["identity"].get("decisions"):
-            values["identity"]["decisions"] = _read_decisions(path.parent / str(values["identity"]["decisions"]))
+        for section, key in (("identity", "decisions"), ("contacts", "suppressed")):
+            if isinstance(values.get(section), dict) and values[section].get(key):
+                values[section][key] = _read_list(path.parent / str(values[section][key]), f"{section}.{key}")
         _merge(tree, values, override)
     tree.values["sources"] = _read_sources(folder, tree)
     settings = _validated(tree)
@@ -193,10 +206,10 @@ def _read_yaml(path: Traversable) -> dict[str, Any]:
     return content
 
 
-def _read_decisions(path: Path) -> list[dict[str, str]]:
-    """Must-links and cannot-links: CSV with a header, one decision a line."""
+def _read_list(path: Path, key: str) -> list[dict[str, str]]:
+    """What people listed for a key: CSV with a header, one entry a line."""
     if not path.is_file():
-        raise SettingsError(f"{path}: no such file of decisions (identity.decisions)")
+        raise SettingsError(f"{path}: no such file ({key})")
     with path.open(encoding="utf-8-sig", newline="") as lines:
         return [dict(row) for row in csv.DictReader(lines)]
 
@@ -321,11 +334,19 @@ def _source_problems(settings: Settings) -> list[str]:
 
 def _column_problems(settings: Settings) -> list[str]:
     """Names in segment and KPI rules that no table has."""
-    known = [*portrait_columns(settings), *FACTS]
+    portrait = portrait_columns(settings)
+    known = [*portrait, *FACTS]
     tags = settings.tags
     features = check_features(list(settings.value.clusters.features), tags)
+    segments = [segment.code for segment in settings.segments.all]
+    strategies = check_strategies(
+        settings.strategies, settings.contacts, segments, portrait, list(settings.identity.tier)
+    )
+    unplannable = [name for name in PLANNED_BY if name not in portrait]
     return [
         *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, known)],
+        *[f"strategies.yaml: {problem}" for problem in strategies],
+        *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],

@@ -134,7 +134,7 @@ class Tables:
 
     def names(self) -> list[str]:
         """Every table of the lake, as layer.table."""
-        layers = ("bronze", "silver", "gold", "ops")
+        layers = ("bronze", "silver", "gold", "ops", "vault")
         return [
             f"{layer}.{name}"
             for layer in layers

@@ -47,6 +47,23 @@ FAULTS = {
         "order_cuont_90d",
         "order_count_90d",
     ],
+    "contacts: {no_action: [other, lost, prospect]}": ["segment finance_risk has no strategy", "contacts.no_action"],
+    "contacts: {no_action: [other, lost, prospect, finance_risk, wake_up, silent]}": [
+        "segment 'wake_up' is not declared",
+        "silent is listed, but has a strategy",
+    ],
+    "contacts: {channels: {sms: {reached_by: [fone]}}}": ["contacts.channels.sms", "'fone'", "phone"],
+    "contacts: {suppressed: nobody.csv}": ["nobody.csv: no such file (contacts.suppressed)"],
+    "strategies: {welcome: {segments: [new_costumer]}}": ["strategies.welcome", "'new_costumer'", "new_customer"],
+    "strategies: {welcome: {channels: [smoke]}}": ["strategies.welcome.channels", "smoke", "sms"],
+    "strategies: {welcome: {priority: 1}}": ["priority 1 is given twice"],
+    "strategies: {welcome: {when: order_cuont_90d = 0}}": ["strategies.welcome: when", "order_count_90d"],
+    "strategies: {welcome: {message: 'Hi {membr_level}'}}": ["strategies.welcome: message", "member_level"],
+    "strategies: {welcome: {generic_message: 'Hi {member_level}'}}": ["generic_message reads 'member_level'"],
+    "strategies: {welcome: {trigger: {kind: festival}}}": ["a festival trigger names its festivals"],
+    "strategies: {welcome: {trigger: {kind: festival, festivals: [easter]}}}": ["festival 'easter'", "qixi"],
+    "strategies: {wake_up: {experiment: {variants: {A: {share: 0.6}}}}}": ["add up to 1, not 1.1"],
+    "tags: {preferred_hour: null}": ["planning reads the tag 'preferred_hour'"],
 }
 
 

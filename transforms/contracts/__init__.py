@@ -27,7 +27,8 @@ class Column:
     """One column: `type` is Spark DDL, `comment` the English meaning, `label` the 中文 name.
 
     `personal` is the class of personal data held: `none`, `token` (keyed pseudonym), `attribute`
-    (says something about a person) or `text` (may hold anything that a person wrote).
+    (says something about a person), `text` (may hold anything that a person wrote) or `sealed` (a personal value,
+    encrypted under the vault key).
     """
 
     name: str

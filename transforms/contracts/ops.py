@@ -108,4 +108,20 @@ RESTATEMENTS = Table(
     ),
 )
 
-TABLES = (JOB_RUNS, LANDING_FILES, DATA_QUALITY, PUBLICATIONS, RESTATEMENTS)
+CONTACT_EXPORTS = Table(
+    layer="ops",
+    name="contact_exports",
+    label="触达导出",
+    grain="one channel of one export of a contact plan",
+    key=("run_id", "channel"),
+    columns=(
+        *_RUN,
+        Column("channel", "string", "触达渠道", "Contact channel"),
+        Column("exported_at", "timestamp", "导出时间", "UTC; just before the files appear"),
+        Column("exported_count", "bigint", "导出条数", "Contacts in the file, with their addresses"),
+        Column("left_out", "map<string,string>", "未导出", "Reason to contacts of the plan left out for it"),
+        Column("target", "string", "目标文件", "The file"),
+    ),
+)
+
+TABLES = (JOB_RUNS, LANDING_FILES, DATA_QUALITY, PUBLICATIONS, RESTATEMENTS, CONTACT_EXPORTS)

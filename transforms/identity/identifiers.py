@@ -144,6 +144,7 @@ def identified(
     common_hash: str | None = None,
     delivered_hash: str | None = None,
     app_id: str | None = None,
+    seal: Callable[[str, str], str] | None = None,
 ) -> Column:
     """A struct (value, rule): the normal form or token of a raw identifier, and the static rule that blocks it.
 
@@ -151,18 +152,23 @@ def identified(
         common_hash: when any source delivers this type hashed, that hash: plain values take it before the token,
             so that hashed and plain sources meet.
         delivered_hash: the hash in which this column arrives.
+        seal: seals a normal form for its token. With it the struct has a third field `sealed`: what the vault keeps,
+            null for blocked values and for those that arrive hashed.
     """
     from pyspark.sql.functions import arrow_udf  # only workers and drivers with Arrow need it
 
-    convert = converter(kind, region, key, common_hash, delivered_hash, app_id)
+    convert = _reader(kind, region, key, common_hash, delivered_hash, app_id)
+    fields = ["value", "rule", "sealed"] if seal else ["value", "rule"]
 
-    @arrow_udf("struct<value: string, rule: string>")
+    @arrow_udf(f"struct<{', '.join(f'{field}: string' for field in fields)}>")
     def identify(values: pa.Array) -> pa.Array:
         encoded = values.dictionary_encode()
-        pairs = [convert(raw) for raw in encoded.dictionary.to_pylist()]
-        found = pa.array([pair[0] for pair in pairs], pa.string()).take(encoded.indices)
-        rules = pa.array([pair[1] for pair in pairs], pa.string()).take(encoded.indices)
-        return pa.StructArray.from_arrays([found, rules], ["value", "rule"])
+        found = [convert(raw) for raw in encoded.dictionary.to_pylist()]
+        if seal:
+            found = [(stored, rule, _sealed(stored, rule, plain, seal)) for stored, rule, plain in found]
+        places = range(len(fields))
+        arrays = [pa.array([of[place] for of in found], pa.string()).take(encoded.indices) for place in places]
+        return pa.StructArray.from_arrays(arrays, fields)
 
     return identify(value)
 
@@ -195,13 +201,33 @@ def converter(
     app_id: str | None = None,
 ) -> Callable[[str | None], tuple[str | None, str | None]]:
     """The same as a plain function from raw text to (normal form or token, blocking rule)."""
+    read = _reader(kind, region, key, common_hash, delivered_hash, app_id)
+
+    def convert(raw: str | None) -> tuple[str | None, str | None]:
+        stored, rule, _ = read(raw)
+        return stored, rule
+
+    return convert
+
+
+def _reader(
+    kind: IdentifierType,
+    region: str,
+    key: bytes,
+    common_hash: str | None,
+    delivered_hash: str | None,
+    app_id: str | None,
+) -> Callable[[str | None], tuple[str | None, str | None, str | None]]:
+    """From raw text to (normal form or token, blocking rule, normal form where it arrives in plain text)."""
+    prefix = f"{app_id}:" if app_id else ""
     blocked = {_clean(value, kind) for value in kind.blocked}
     patterns = [re.compile(pattern) for pattern in kind.blocked_patterns]
     bad_hashes = _bad_hashes(kind, region, delivered_hash) if delivered_hash else {}
 
-    def convert(raw: str | None) -> tuple[str | None, str | None]:
+    def read(raw: str | None) -> tuple[str | None, str | None, str | None]:
         if raw is None or not raw.strip():
-            return None, None
+            return None, None, None
+        plain = None
         if delivered_hash:
             normal = raw.strip().lower()
             is_hash = re.fullmatch(rf"[0-9a-f]{{{_HASH_DIGITS[delivered_hash]}}}", normal)
@@ -209,13 +235,18 @@ def converter(
         else:
             normal, rule = normalised(raw, kind, region)
             rule = _static_rule(normal, kind, blocked, patterns) or rule
+            plain = prefix + normal
             if common_hash:
                 normal = _hashed(normal, common_hash)
-        if app_id:
-            normal = f"{app_id}:{normal}"
-        return (token(key, kind.type, normal) if kind.personal else normal), rule
+        normal = prefix + normal
+        return (token(key, kind.type, normal) if kind.personal else normal), rule, plain
 
-    return convert
+    return read
+
+
+def _sealed(stored: str | None, rule: str | None, plain: str | None, seal: Callable[[str, str], str]) -> str | None:
+    """What the vault keeps of a value: nothing where a rule blocks it or only its hash is known."""
+    return None if stored is None or plain is None or rule else seal(plain, stored)
 
 
 def normalised(raw: str, kind: IdentifierType, region: str) -> tuple[str, str | None]:

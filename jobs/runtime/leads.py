@@ -1,0 +1,19 @@
+"""Who leads an event as of a run date: silver.events keeps the lead that static rules leave."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from transforms.identity.identifiers import IdentityRules
+from transforms.identity.links import MAX_HOLDERS, without_linking_power
+
+
+def led(events: DataFrame, bad_values: DataFrame, rules: IdentityRules) -> DataFrame:
+    """The events, led by identifiers that may lead: values that too many people hold change with the date.
+
+    Args:
+        bad_values: silver.identity_bad_values of that date.
+    """
+    held = bad_values.where(F.col("rule") == MAX_HOLDERS)
+    return events if held.isEmpty() else without_linking_power(events, held, rules)
