@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -83,10 +83,10 @@ def _reason() -> Column:
 
 def _counted(stays: DataFrame, as_of: date) -> DataFrame:
     """Days on which the customer was a member, `as_of` included, and the month in whose files the row lies."""
-    until = F.coalesce("exited_date", F.lit(as_of) + F.expr("interval 1 day"))
+    until = F.coalesce("exited_date", F.lit(as_of + timedelta(days=1)))
     return stays.withColumns(
         {
-            "days_in_segment": F.datediff(until.cast("date"), "entered_date"),
+            "days_in_segment": F.datediff(until, "entered_date"),
             "exit_month_date": F.trunc("exited_date", "month"),
         }
     ).select(*gold.SEGMENT_HISTORY.column_names)
