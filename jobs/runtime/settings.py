@@ -24,6 +24,7 @@ from transforms.expressions import nearest
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
+from transforms.recommendations.rules import RecommendationRules, check_recommendations
 from transforms.rfm import RfmRules
 from transforms.segments import SegmentRules
 from transforms.segments import check_columns as check_segment_columns
@@ -34,7 +35,7 @@ from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "kpis")
+SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "recommendations", "kpis")
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -104,6 +105,7 @@ class Settings(BaseModel):
     rfm: RfmRules
     value: ValueRules
     segments: SegmentRules
+    recommendations: RecommendationRules
     kpis: KpiRules
     spark: dict[str, str] = {}
 
@@ -315,12 +317,14 @@ def _source_problems(settings: Settings) -> list[str]:
 
 
 def _column_problems(settings: Settings) -> list[str]:
-    """Names in segment and KPI rules that no table has."""
+    """Names in rules that no table has."""
     portrait = portrait_columns(settings)
     tags = settings.tags
     features = check_features(list(settings.value.clusters.features), tags)
+    recommended = check_recommendations(settings.recommendations, portrait, tag_columns(tags))
     return [
         *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, portrait)],
+        *[f"recommendations.yaml: {problem}" for problem in recommended],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
