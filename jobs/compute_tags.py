@@ -31,7 +31,9 @@ def run(ctx: JobContext) -> None:
     with ctx.interpreted(0):  # compiled, 90 columns of 312,500 customers took twice as long
         ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
-    catalogue = catalogue_rows(rules, tag_users(tag_columns(rules), ctx.settings.segments, ctx.settings.value))
+    settings = ctx.settings
+    users = tag_users(tag_columns(rules), settings.segments, settings.value, settings.recommendations)
+    catalogue = catalogue_rows(rules, users)
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)
     used_by = gold.TAG_CATALOGUE.column_names.index("used_by")
     _report_health(ctx, {row[0] for row in catalogue if row[used_by]})

@@ -1,19 +1,26 @@
-"""Which segments, value rules and tables read which tags: a tag that drives nothing is a candidate for pruning."""
+"""Which segments, value rules, recommendations and tables read which tags: a tag that drives nothing is a candidate for pruning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from transforms.expressions import columns_in
+from transforms.recommendations.rules import RecommendationRules
 from transforms.segments import SUMMED_TAGS, SegmentRules
 from transforms.values.rules import ValueRules
 
 
-def tag_users(tags: Iterable[str], segments: SegmentRules, value: ValueRules) -> dict[str, list[str]]:
-    """Tag to the segments and value rules that read it, by name, and tables; tags that nothing reads have none."""
+def tag_users(
+    tags: Iterable[str], segments: SegmentRules, value: ValueRules, recommendations: RecommendationRules
+) -> dict[str, list[str]]:
+    """Tag to the segments, value rules and recommendations that read it, by name, and tables; none that nothing reads."""
     readers = {"table:gold.segment_summary": sorted(SUMMED_TAGS)}
     readers |= {f"segment:{segment.code}": sorted(columns_in(segment.when)) for segment in segments.all}
     readers |= {f"value:{name}": list(read) for name, read in value.tags_read().items()}
+    readers |= {"recommendations:preferred_category": list(recommendations.preferred_category.tags)}
+    readers |= {
+        f"recommendations:{product.code}": sorted(columns_in(product.when)) for product in recommendations.finance
+    }
     users: dict[str, list[str]] = {tag: [] for tag in tags}
     for reader, columns in readers.items():
         for column in columns:

@@ -46,9 +46,7 @@ def main() -> None:
         results = _costs(spark, arguments.customers, rules)
     else:
         if arguments.holdout:
-            rules = rules.model_copy(
-                update={"test": rules.test.model_copy(update={"holdout_days": arguments.holdout})}
-            )
+            rules = rules.model_copy(update={"test": rules.test.model_copy(update={"holdout_days": arguments.holdout})})
         readers = {"online_retail": online_retail, "complete_journey": complete_journey}
         results = [_rates(name, read(spark, arguments.data), rules) for name, read in readers.items()]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +56,9 @@ def main() -> None:
 def online_retail(spark: SparkSession, data: Path) -> DataFrame:
     """Lines of UCI Online Retail with a customer, a positive quantity and a price, as examples/online_retail maps them."""
     read = spark.read.option("header", True).option("escape", '"').csv(str(data / "online_retail_by_day/*.csv.gz"))
-    is_sale = "not startswith(InvoiceNo, 'C') and int(Quantity) > 0 and double(UnitPrice) > 0 and CustomerID is not null"
+    is_sale = (
+        "not startswith(InvoiceNo, 'C') and int(Quantity) > 0 and double(UnitPrice) > 0 and CustomerID is not null"
+    )
     return read.where(is_sale).select(
         F.regexp_replace("CustomerID", r"\.0+$", "").alias("customer_id"),
         F.col("InvoiceNo").alias("order_id"),

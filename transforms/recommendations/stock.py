@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 from transforms.recommendations.purchases import in_window
 
 
-def available_products(products: DataFrame, events: DataFrame, as_of: date, stock_days: int) -> DataFrame:
-    """The products that some store still holds, or of which nothing is known; columns of `products`.
+def with_availability(products: DataFrame, events: DataFrame, as_of: date, stock_days: int) -> DataFrame:
+    """The products with `is_available`: whether some store still holds it, or nothing is known of it.
 
     Args:
         products: product_id, category; small enough to be broadcast.
@@ -31,4 +31,5 @@ def available_products(products: DataFrame, events: DataFrame, as_of: date, stoc
     of_category = totals.where("product_id is null and category is not null")
     of_category = of_category.select("category", F.col("is_held").alias("of_category"))
     judged = products.join(F.broadcast(own), "product_id", "left").join(F.broadcast(of_category), "category", "left")
-    return judged.where(F.coalesce("own", "of_category", F.lit(True))).select(*products.columns)
+    is_available = F.coalesce("own", "of_category", F.lit(True))
+    return judged.select(*products.columns, is_available.alias("is_available"))
