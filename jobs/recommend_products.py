@@ -37,9 +37,9 @@ def _goods(ctx: JobContext) -> DataFrame:
     known = known_products(bought, rules.repeatable)
     products = ctx.settled(with_availability(known, ctx.known_events(), day, rules.stock_days), 0)
     today, tags = F.col("run_date") == F.lit(day), rules.preferred_category.tags
-    consenting = ctx.tables.read(silver.CUSTOMERS).where("consent_personalised").select("customer_id")
+    golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_personalised")
     tagged = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *tags)
-    customers = consenting.join(tagged, "customer_id", "left")
+    customers = golden.join(tagged, "customer_id", "left")
     return recommend_goods(customers, bought, shelf_from(purchases, products, rules), day, rules)
 
 

@@ -1,4 +1,4 @@
-"""Which segments, value rules, recommendations and tables read which tags: a tag that drives nothing is a candidate for pruning."""
+"""Which rules and tables read which tags: a tag that drives nothing is a candidate for pruning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.values.rules import ValueRules
 def tag_users(
     tags: Iterable[str], segments: SegmentRules, value: ValueRules, recommendations: RecommendationRules
 ) -> dict[str, list[str]]:
-    """Tag to the segments, value rules and recommendations that read it, by name, and tables; none that nothing reads."""
+    """Tag to the segments, value rules and recommendations that read it, by name, and tables; or to none."""
     readers = {"table:gold.segment_summary": sorted(SUMMED_TAGS)}
     readers |= {f"segment:{segment.code}": sorted(columns_in(segment.when)) for segment in segments.all}
     readers |= {f"value:{name}": list(read) for name, read in value.tags_read().items()}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,16 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime.recommendation_models import shelf_from
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import load_settings
-from transforms.contracts import MONEY, QUANTITY
-from transforms.recommendations.backtest import assortment_of, hits
+from transforms.contracts import QUANTITY
+from transforms.recommendations.backtest import count_hits, hit_rates
 from transforms.recommendations.goods import recommend_goods
-from transforms.recommendations.purchases import purchases_of
+from transforms.recommendations.products import known_products
+from transforms.recommendations.purchases import bought_products, purchases_of
 from transforms.recommendations.rules import RecommendationRules
+from transforms.recommendations.shelf import Shelf
 
 LAST = {"online_retail": date(2011, 12, 9), "complete_journey": date(2018, 1, 1)}
 
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def online_retail(spark: SparkSession, data: Path) -> DataFrame:
-    """Lines of UCI Online Retail with a customer, a positive quantity and a price, as examples/online_retail maps them."""
+    """Lines of UCI Online Retail of known customers, as examples/online_retail maps them."""
     read = spark.read.option("header", True).option("escape", '"').csv(str(data / "online_retail_by_day/*.csv.gz"))
     is_sale = (
         "not startswith(InvoiceNo, 'C') and int(Quantity) > 0 and double(UnitPrice) > 0 and CustomerID is not null"
@@ -94,24 +96,59 @@ def _rates(name: str, lines: DataFrame, rules: RecommendationRules) -> dict[str,
     started = time.monotonic()
     row = rates(lines, LAST[name], rules)
     told = {"bench": "recommendations", "case": name, "seconds": round(time.monotonic() - started, 1), **row}
-    print(", ".join(f"{key} {value}" for key, value in told.items()))
+    print(json.dumps(told))
     return told
 
 
 def rates(lines: DataFrame, last: date, rules: RecommendationRules) -> dict[str, Any]:
     """Customers judged and hit rates of the last `holdout_days` of a data set."""
     split = last - timedelta(days=rules.test.holdout_days)
-    kept = lines.localCheckpoint()
-    found = hits(kept, assortment_of(purchases_of(kept, split, rules.window_days), split, rules), split, rules).head()
-    assert found is not None
-    return {
-        "customers": found.customers,
-        "ours": round(found.hits / found.customers, 4),
-        "popularity": round(found.popular_hits / found.customers, 4),
-        "news_customers": found.news_customers,
-        "ours_of_news": round(found.news_hits / found.news_customers, 4),
-        "popularity_of_news": round(found.news_popular_hits / found.news_customers, 4),
-    }
+    known = lines.localCheckpoint()
+    bought, shelf = _learnt(known, split, rules)
+    counted = count_hits(known, bought, shelf, split, rules).collect()
+    checks = hit_rates({row["bin"]: row.asDict() for row in counted}, rules)
+    names = ("customers", "expected", "actual", "is_passed")
+    return {check["bin"]: {name: check[name] for name in names} for check in checks}
+
+
+def _learnt(lines: DataFrame, day: date, rules: RecommendationRules) -> tuple[DataFrame, Shelf]:
+    """What customers bought, and the shelf, when everything is in stock."""
+    purchases = purchases_of(lines, day, rules.window_days).localCheckpoint()
+    bought = bought_products(purchases, day).localCheckpoint()
+    products = known_products(bought, rules.repeatable).withColumn("is_available", F.lit(True)).localCheckpoint()
+    return bought, shelf_from(purchases, products, rules)
+
+
+def _costs(spark: SparkSession, customers: int, rules: RecommendationRules) -> list[dict[str, Any]]:
+    """Seconds of learning and of lists, of three lines a customer in baskets of two or three; half of them consent."""
+    day, lines = date(2026, 6, 30), 3 * customers
+    number = spark.range(lines, numPartitions=4).withColumn("order", F.floor(F.col("id") * 2 / 5))
+    owner = F.pmod(F.xxhash64("order"), F.lit(customers))
+    rank = F.floor(F.pow(F.pmod(F.xxhash64("id"), F.lit(1_000_000)) / 1_000_000, F.lit(3)) * 20_000)
+    generated = number.select(
+        F.concat(F.lit("C"), F.md5(owner.cast("string"))).alias("customer_id"),
+        F.concat(F.lit("shop:"), "order").alias("order_id"),
+        F.format_string("P%05d", rank).alias("product_id"),
+        F.concat(F.lit("category "), rank % 40).alias("category"),
+        F.date_sub(F.lit(day), F.pmod(F.xxhash64("order", F.lit(7)), F.lit(365)).cast("int")).alias("order_date"),
+        F.lit(True).alias("is_purchase"),
+        F.lit(1).cast(QUANTITY).alias("quantity"),
+        F.lit(0).cast(QUANTITY).alias("returned_quantity"),
+    )
+    known = generated.localCheckpoint()
+    started = time.monotonic()
+    bought, shelf = _learnt(known, day, rules)
+    learnt = time.monotonic()
+    tags = [F.lit("category 1").alias(tag) for tag in rules.preferred_category.tags]
+    owners = bought.select("customer_id").distinct()
+    consents = F.pmod(F.xxhash64("customer_id"), F.lit(2)) == 0
+    consenting = owners.select("customer_id", consents.alias("consent_personalised"), *tags)
+    recommend_goods(consenting, bought, shelf, day, rules).write.format("noop").mode("overwrite").save()
+    listed = time.monotonic()
+    row = {"bench": "recommendations", "case": "cost", "size": customers, "lines": lines}
+    row |= {"learn_seconds": round(learnt - started, 1), "list_seconds": round(listed - learnt, 1)}
+    print(row)
+    return [row]
 
 
 if __name__ == "__main__":

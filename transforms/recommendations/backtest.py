@@ -1,9 +1,9 @@
 """The offline test: lists made of what was known some weeks ago, held against what was bought since.
 
 Judged is who bought in the window before the split and in the holdout after it. A hit: at least one of the first ten
-is among the products bought in the holdout. Popularity is the usual baseline: the chain's ten best sellers, less what the
-customer bought and is not bought again. Lists are made without categories, which are tags of tonight, and for customers
-who did not consent to lists too: nobody sees them, and only the two shares are kept.
+is among the products bought in the holdout. Popularity is the usual baseline: the chain's ten best sellers, less what
+the customer bought and is not bought again. Lists are made without categories, which are tags of tonight, and also for
+customers who did not consent to lists: nobody sees them, and only the two shares are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transforms.values.checks import Check, check_row
 HIT_PLACES = 10
 _BEST_SELLERS = 1_000  # of which even customers who bought most best sellers lack ten
 _NOTES = {
-    "hit_rate_at_10": "share of customers who bought one of ten recommended products; expected: of the ten best sellers",
+    "hit_rate_at_10": "share of customers who bought one of ten products listed; expected: of the ten best sellers",
     "hit_rate_at_10_new": "the same among products that the customer had not bought in the window, both lists of such",
 }
 

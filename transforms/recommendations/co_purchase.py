@@ -71,8 +71,8 @@ def best_neighbours(pairs: DataFrame, available: DataFrame, rules: CoPurchaseRul
         pairs: rows of `co_purchases`.
         available: product_id of what may be recommended.
 
-    Equal similarities: the pair in more baskets first, then the smaller neighbour_id. `millionths` is the similarity as a
-    whole number, so that sums of it are exact.
+    Equal similarities: the pair in more baskets first, then the smaller neighbour_id. `millionths` is the similarity as
+    a whole number, so that sums of it are exact.
     """
     open_to = available.select(F.col("product_id").alias("neighbour_id"))
     likeliest = Window.partitionBy("product_id").orderBy(F.desc("similarity"), F.desc("together"), "neighbour_id")

@@ -28,10 +28,11 @@ def recommend_goods(
     """Ranked goods of each customer of whom something is known, in the columns of gold.recommendations.
 
     Args:
-        customers: those who may be given a list of their own: customer_id and the tags that name categories.
+        customers: customer_id, consent_personalised and the tags that name categories. Who did not consent has no list.
         bought: rows of `bought_products` as of `as_of`.
     """
-    listed = goods_lists(customers, bought, shelf, rules, rules.preferred_category.tags)
+    consenting = customers.where("consent_personalised")
+    listed = goods_lists(consenting, bought, shelf, rules, rules.preferred_category.tags)
     dated = listed.withColumns({"run_date": F.lit(as_of), "kind": F.lit("goods")})
     return dated.select(*gold.RECOMMENDATIONS.column_names)
 

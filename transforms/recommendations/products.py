@@ -11,14 +11,14 @@ SHARE = "decimal(9,6)"
 
 
 def known_products(bought: DataFrame, rules: RepeatableRules) -> DataFrame:
-    """One row per product, key product_id: category, buyers, repeat_share, is_repeatable, category_place, place.
+    """One row per product, key product_id: category, buyers, repeat_share, is_repeatable, place.
 
     Args:
         bought: rows of `bought_products`.
 
     `repeat_share` is the share of a product's buyers who bought it on two days or more; of a product with fewer buyers
     than the rules ask for, that of all buyers of its category's products (products without one are a category of their
-    own here). Places are by buyers, the smaller product_id first among equals; one row per product makes a window cheap.
+    own here). Places are by buyers, the smaller product_id first among equals.
     """
     counted = bought.groupBy("product_id").agg(
         F.max(F.struct(-F.col("days_ago"), "category"))["category"].alias("category"),
@@ -39,8 +39,7 @@ def known_products(bought: DataFrame, rules: RepeatableRules) -> DataFrame:
         "buyers",
         "repeat_share",
         (F.col("repeat_share") >= F.lit(rules.least_share)).alias("is_repeatable"),
-        F.row_number().over(in_category.orderBy(*best)).alias("category_place"),
-        F.row_number().over(Window.orderBy(*best)).alias("place"),
+        F.row_number().over(Window.orderBy(*best)).alias("place"),  # products only: one partition is cheap
     )
 
 

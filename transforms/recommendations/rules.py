@@ -21,7 +21,7 @@ class CoPurchaseRules(_Model):
     Attributes:
         most_basket_products: baskets of more products teach nothing here: one of n products makes n² pairs.
         least_baskets: baskets that must hold two products for them to be neighbours.
-        damping: baskets without the neighbour that every product is given, so that few baskets are not believed blindly.
+        damping: baskets without any neighbour that every product is given, so that few baskets are not overrated.
         neighbours: kept per product, the likeliest.
         seeds: of a customer's products the newest, whose neighbours are candidates.
     """

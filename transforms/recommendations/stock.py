@@ -15,7 +15,7 @@ def with_availability(products: DataFrame, events: DataFrame, as_of: date, stock
 
     Args:
         products: product_id, category; small enough to be broadcast.
-        events: silver.events known on `as_of`. A `stock` event with a product speaks of it, one without of its category.
+        events: silver.events known on `as_of`. A `stock` event without a product speaks of its category.
         stock_days: a store's newest record counts when it is of the last so many days; others say nothing.
 
     Of a store's records the newest counts: by event_at, then arrival_date, then event_id. A product of which there are
