@@ -31,7 +31,7 @@ def shelf_from(purchases: DataFrame, products: DataFrame, rules: RecommendationR
         purchases: rows of `purchases_of`.
         products: rows of `known_products` with is_available; looked at twice.
     """
-    pairs = co_purchases(purchases, rules.co_purchase)
+    pairs = co_purchases(purchases, products, rules.co_purchase)
     neighbours = best_neighbours(pairs, products.where("is_available"), rules.co_purchase)
     return shelf_of(products.toArrow(), neighbours.toArrow())
 
