@@ -19,7 +19,7 @@ from transforms.values.purchases import purchase_histories
 from transforms.values.scoring import score_values
 from transforms.values.tiers import with_value_tiers
 
-_MODELS = ("bgnbd", "gamma_gamma", "potential", "clusters")
+_MODELS = ("bgnbd", "gamma_gamma", "clv", "potential", "clusters")
 _JUDGEMENTS = (
     "churn_tier", "churn_reasons", "is_vip_warning", "high_potential_score", "high_potential_reasons",
     "behaviour_cluster",
