@@ -18,7 +18,7 @@ from transforms.identity.lawful import MUST_LINK
 from transforms.tags import tables_of
 
 _THREADS = 4
-# Logs of what is new have everything on the first night and little on the next; a festival's plan is many times another's.
+# Logs of what is new have most on the first night; the plan for a festival is many times that of another day.
 _UNBOUNDED = {
     "silver.identity_changes",
     "gold.contact_plan",

@@ -32,7 +32,9 @@ def run(ctx: JobContext) -> None:
         ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
     settings = ctx.settings
-    users = tag_users(tag_columns(rules), settings.segments, settings.value, settings.strategies)
+    users = tag_users(
+        tag_columns(rules), settings.segments, settings.value, settings.recommendations, settings.strategies
+    )
     catalogue = catalogue_rows(rules, users)
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)
     used_by = gold.TAG_CATALOGUE.column_names.index("used_by")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
-from typing import Any
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.learnt_models import centres_of, learnt_models, nothing_learnt
-from jobs.runtime.models import Model
+from jobs.runtime.models import Model, date_of, with_decimals, write_checks
 from jobs.runtime.value_models import value_date, value_model
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import with_owner
@@ -23,6 +19,7 @@ from transforms.values.purchases import purchase_histories
 from transforms.values.scoring import score_values
 from transforms.values.tiers import with_value_tiers
 
+_MODELS = ("bgnbd", "gamma_gamma", "clv", "potential", "clusters")
 _JUDGEMENTS = (
     "churn_tier", "churn_reasons", "is_vip_warning", "high_potential_score", "high_potential_reasons",
     "behaviour_cluster",
@@ -43,7 +40,7 @@ def run(ctx: JobContext) -> None:
     dated = valued.withColumn("run_date", F.lit(ctx.run_date)).select(*gold.CUSTOMER_VALUES.column_names)
     with ctx.interpreted(0):  # a row per customer and large expressions, as in compute-tags
         ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
-    ctx.tables.overwrite_slice(gold.MODEL_CHECKS, _checks(ctx, model, potential, clusters), run_date=ctx.run_date)
+    write_checks(ctx, _MODELS, [model, potential, clusters])
     ctx.tables.overwrite_slice(gold.CLUSTER_CENTRES, _centres(ctx, clusters), run_date=ctx.run_date)
 
 
@@ -71,7 +68,7 @@ def _model(ctx: JobContext) -> Model:
 
 def _learnt(ctx: JobContext, model: Model) -> tuple[Model, Model]:
     """The potential model and the clusters, of the same effective date as the value models."""
-    effective = _date(model)
+    effective = date_of(model)
     return learnt_models(ctx, effective) if effective else nothing_learnt(model["checks"][0]["note"])
 
 
@@ -96,31 +93,12 @@ def _finance(ctx: JobContext) -> DataFrame:
     return with_finance(customers, events, ctx.run_date, ctx.settings.value.finance).drop("consent_finance", "is_minor")
 
 
-def _checks(ctx: JobContext, *models: Model) -> DataFrame:
-    """The checks that came with the models, as rows of gold.model_checks."""
-    rows = [
-        {"run_date": ctx.run_date, "effective_date": _date(model), **_decimals(check, "expected", "actual")}
-        for model in models
-        for check in model["checks"]
-    ]
-    return ctx.small_frame(rows, gold.MODEL_CHECKS)
-
-
 def _centres(ctx: JobContext, clusters: Model) -> DataFrame:
     rows = [
-        {"run_date": ctx.run_date, "effective_date": _date(clusters), **_decimals(centre, "centre", "mean")}
+        {"run_date": ctx.run_date, "effective_date": date_of(clusters), **with_decimals(centre, "centre", "mean")}
         for centre in centres_of(clusters)
     ]
     return ctx.small_frame(rows, gold.CLUSTER_CENTRES)
-
-
-def _date(model: Model) -> date | None:
-    return date.fromisoformat(model["effective_date"]) if model["effective_date"] else None
-
-
-def _decimals(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The row with decimals in place of the named numbers of a model."""
-    return {**row, **{name: None if row[name] is None else Decimal(f"{row[name]:.6f}") for name in names}}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What reads which tags: segments, value rules, strategies, tables. A tag that drives nothing may be pruned."""
+"""What reads which tags: rules and tables. A tag that drives nothing is a candidate for pruning."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from collections.abc import Iterable
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import Strategies, columns_read
 from transforms.expressions import columns_in
+from transforms.recommendations.rules import RecommendationRules
 from transforms.segments import READ_TAGS, SegmentRules
 from transforms.values.rules import ValueRules
 
 
 def tag_users(
-    tags: Iterable[str], segments: SegmentRules, value: ValueRules, strategies: Strategies
+    tags: Iterable[str],
+    segments: SegmentRules,
+    value: ValueRules,
+    recommendations: RecommendationRules,
+    strategies: Strategies,
 ) -> dict[str, list[str]]:
-    """Tag to the segments, value rules, strategies and tables that read it; tags that nothing reads have none."""
+    """Tag to the names of the rules and tables that read it; tags that nothing reads have none."""
     readers = {f"table:{table}": sorted(read) for table, read in READ_TAGS.items()}
     readers |= {f"segment:{segment.code}": sorted(columns_in(segment.when)) for segment in segments.all}
     readers |= {f"value:{name}": list(read) for name, read in value.tags_read().items()}
+    readers |= {"recommendations:preferred_category": list(recommendations.preferred_category.tags)}
+    readers |= {
+        f"recommendations:{product.code}": sorted(columns_in(product.when)) for product in recommendations.finance
+    }
     readers |= {f"strategy:{code}": sorted(columns_read({code: strategy})) for code, strategy in strategies.items()}
     readers |= {"table:gold.contact_plan": sorted(PLANNED_BY)}
     users: dict[str, list[str]] = {tag: [] for tag in tags}

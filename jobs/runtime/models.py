@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.tables import among, literal
+from transforms.contracts import gold
 
 Model = dict[str, Any]
 
@@ -56,6 +59,30 @@ def stored_model(
     files.write_text(path, text)
     as_read: Model = json.loads(text)  # as a later night has it
     return as_read
+
+
+def write_checks(ctx: JobContext, names: Sequence[str], models: Iterable[Model]) -> None:
+    """Make the checks that came with the models the rows of gold.model_checks of these model names, on the run date.
+
+    Rows of other models stay: each step writes those of its own.
+    """
+    rows = [
+        {"run_date": ctx.run_date, "effective_date": date_of(model), **with_decimals(check, "expected", "actual")}
+        for model in models
+        for check in model["checks"]
+    ]
+    of_step = f"run_date = {literal(ctx.run_date)} and {among('model', names)}"
+    ctx.tables.overwrite_where(gold.MODEL_CHECKS, ctx.small_frame(rows, gold.MODEL_CHECKS), of_step)
+
+
+def date_of(model: Model) -> date | None:
+    """The effective date of a model; None of one that was not fitted."""
+    return date.fromisoformat(model["effective_date"]) if model["effective_date"] else None
+
+
+def with_decimals(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The row with decimals in place of the named numbers of a model."""
+    return {**row, **{name: None if row[name] is None else Decimal(f"{row[name]:.6f}") for name in names}}
 
 
 def digest_of(content: str | bytes) -> str:

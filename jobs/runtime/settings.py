@@ -26,6 +26,7 @@ from transforms.expressions import nearest
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
+from transforms.recommendations.rules import RecommendationRules, check_recommendations
 from transforms.rfm import RfmRules
 from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
@@ -36,7 +37,7 @@ from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "strategies", "kpis")
+SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "recommendations", "strategies", "kpis")
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -121,6 +122,7 @@ class Settings(BaseModel):
     activity_tiers: ActivityTiers
     contacts: ContactRules
     strategies: dict[str, Strategy]
+    recommendations: RecommendationRules
     kpis: KpiRules
     spark: dict[str, str] = {}
 
@@ -333,11 +335,12 @@ def _source_problems(settings: Settings) -> list[str]:
 
 
 def _column_problems(settings: Settings) -> list[str]:
-    """Names in segment and KPI rules that no table has."""
+    """Names in rules that no table has."""
     portrait = portrait_columns(settings)
     known = [*portrait, *FACTS]
     tags = settings.tags
     features = check_features(list(settings.value.clusters.features), tags)
+    recommended = check_recommendations(settings.recommendations, portrait, tag_columns(tags))
     segments = [segment.code for segment in settings.segments.all]
     strategies = check_strategies(
         settings.strategies, settings.contacts, segments, portrait, list(settings.identity.tier)
@@ -345,6 +348,7 @@ def _column_problems(settings: Settings) -> list[str]:
     unplannable = [name for name in PLANNED_BY if name not in portrait]
     return [
         *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, known)],
+        *[f"recommendations.yaml: {problem}" for problem in recommended],
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],

@@ -1,0 +1,109 @@
+"""Goods for each customer: their purchases and categories, through `lists`, as rows of gold.recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from transforms.contracts import gold
+from transforms.recommendations.lists import AGAIN, CATEGORY, TOGETHER, Listed, Owned, popular_goods, ranked_goods
+from transforms.recommendations.rules import RecommendationRules
+from transforms.recommendations.shelf import Shelf, places_of
+
+_ROWS = "customer_id string, rank int, product_id string, category string, reason string"
+_AT_ONCE = 5_000  # customers: each brings up to seeds × neighbours candidates of some 100 bytes
+
+
+def recommend_goods(
+    customers: DataFrame, bought: DataFrame, shelf: Shelf, as_of: date, rules: RecommendationRules
+) -> DataFrame:
+    """Ranked goods of each customer of whom something is known, in the columns of gold.recommendations.
+
+    Args:
+        customers: customer_id, consent_personalised and the tags that name categories. Who did not consent has no list.
+        bought: rows of `bought_products` as of `as_of`.
+    """
+    consenting = customers.where("consent_personalised")
+    listed = goods_lists(consenting, bought, shelf, rules, rules.preferred_category.tags)
+    dated = listed.withColumns({"run_date": F.lit(as_of), "kind": F.lit("goods")})
+    return dated.select(*gold.RECOMMENDATIONS.column_names)
+
+
+def goods_lists(
+    customers: DataFrame,
+    bought: DataFrame,
+    shelf: Shelf,
+    rules: RecommendationRules,
+    tags: Sequence[str] = (),
+    is_baseline: bool = False,
+) -> DataFrame:
+    """customer_id, rank, product_id, category, reason; key (customer_id, rank) and (customer_id, product_id).
+
+    Args:
+        is_baseline: the chain's best sellers for everybody instead, less what a customer is done with.
+
+    One shuffle of the customers, to where their purchases are.
+    """
+    product = F.struct("product_id", "day_count", "days_ago")
+    owned = bought.groupBy("customer_id").agg(F.collect_list(product).alias("owned"))
+    known = customers.join(owned, "customer_id", "left").select("customer_id", *tags, "owned")
+    has_basis = " or ".join(f"`{name}` is not null" for name in ("owned", *tags))
+    made = partial(_list_batches, shelf=shelf, rules=rules, tags=tags, is_baseline=is_baseline)
+    return known.where(has_basis).mapInArrow(made, _ROWS)
+
+
+def _list_batches(
+    batches: Iterator[pa.RecordBatch], shelf: Shelf, rules: RecommendationRules, tags: Sequence[str], is_baseline: bool
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, _AT_ONCE):
+            part = batch.slice(start, _AT_ONCE)
+            owned = _owned(part["owned"], shelf)
+            categories = [places_of(part[tag], shelf.category_ids) for tag in tags]
+            if is_baseline:
+                listed = popular_goods(owned, shelf, rules)
+            else:
+                listed = ranked_goods(part.num_rows, owned, categories, shelf, rules)
+            yield _told(listed, part, shelf)
+
+
+def _owned(lists: pa.ListArray, shelf: Shelf) -> Owned:
+    """Products of the customers of a batch; what the shelf does not know is left out."""
+    rows = lists.flatten()
+    customer = np.asarray(pc.list_parent_indices(lists)).astype(np.int64)
+    code = places_of(rows.field("product_id"), shelf.product_ids)
+    is_known = code >= 0
+    numbers = [np.asarray(rows.field(name)).astype(np.int64)[is_known] for name in ("day_count", "days_ago")]
+    return Owned(customer[is_known], code[is_known], *numbers)
+
+
+def _told(listed: Listed, batch: pa.RecordBatch, shelf: Shelf) -> pa.RecordBatch:
+    """The items as rows, each with its reason."""
+    product_id = shelf.product_ids.take(pa.array(listed.code))
+    category = shelf.category[listed.code]
+    category_id = shelf.category_ids.take(pa.array(category, mask=category < 0))
+    of_seed, of_category = listed.source == TOGETHER, listed.source == CATEGORY
+    reason = np.full(len(listed.code), "popular", dtype=object)
+    reason[listed.source == AGAIN] = "buy_again"
+    reason[of_seed] = _named("bought_together:", shelf.product_ids.take(pa.array(listed.basis[of_seed])))
+    reason[of_category] = _named("preferred_category:", category_id.filter(pa.array(of_category)))
+    columns = {
+        "customer_id": batch["customer_id"].take(pa.array(listed.customer)),
+        "rank": pa.array(listed.rank, pa.int32()),
+        "product_id": product_id,
+        "category": category_id,
+        "reason": pa.array(reason, pa.string()),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _named(prefix: str, names: pa.Array) -> Any:
+    return pc.binary_join_element_wise(prefix, names, "").to_numpy(zero_copy_only=False)
