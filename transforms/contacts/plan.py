@@ -163,12 +163,12 @@ def _decisions(rules: ContactRules) -> Column:
 
     A fold in Spark SQL: the state is the channels used so far tonight and the decisions.
     """
-    caps = [
+    has_room = [
         f"(not array_contains({_sql(cap.channels)}, x) or "
-        f"touched[{n}] + size(filter(used, u -> array_contains({_sql(cap.channels)}, u))) < {cap.contacts})"
+        f"touched[{n}] + size(filter(s.used, u -> array_contains({_sql(cap.channels)}, u))) < {cap.contacts})"
         for n, cap in enumerate(rules.caps)
     ]
-    is_open = " and ".join(caps).replace("used", "s.used") or "true"
+    is_open = " and ".join(has_room) or "true"
     free = f"if(c.reason is null, get(filter(c.channels, x -> {is_open}), 0), null)"
     is_full = f"size(s.used) >= {rules.contacts_per_day}"
     reason = f"coalesce(c.reason, if({is_full}, 'lower_priority', if(free is null, 'over_cap', null)))"
