@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PORTRAITS := $(VENV)/bin/portraits
 
-.PHONY: help demo test soak bench-identity bench-portrait bench-night check setup java clean
+.PHONY: help demo test soak bench-identity bench-portrait bench-decisions bench-night check setup java clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ bench-identity: setup ## Time identity resolution beside its peers (SIZES="1e6 1
 
 bench-portrait: setup ## Time the tags of all customers beside DuckDB, Polars and the floor (EVENTS="5e6 15e6 30e6")
 	@$(VENV)/bin/python scripts/bench/portrait.py --events $(or $(EVENTS),1e6)
+
+bench-decisions: setup ## Time segments, recommendations and contacts beside the portraits (EVENTS="1e7")
+	@$(VENV)/bin/python scripts/bench/decisions.py --events $(or $(EVENTS),1e6)
 
 bench-night: setup ## Time every step of a night over a generated chain (CUSTOMERS="1e5" over 60 days)
 	@$(VENV)/bin/python scripts/bench/night.py --customers $(or $(CUSTOMERS),1e5)

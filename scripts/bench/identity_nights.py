@@ -114,6 +114,6 @@ def _events(spark: SparkSession, size: int) -> DataFrame:
     return with_lead(drawn.select(*columns), ["member", "phone", "device", "cookie"])
 
 
-def chance(name: str) -> Column:
+def chance(name: str, of: str = "id") -> Column:
     """A number in [0, 1) that follows from the row's id."""
-    return (F.abs(F.xxhash64("id", F.lit(name))) % 1_000_003) / 1_000_003
+    return (F.abs(F.xxhash64(of, F.lit(name))) % 1_000_003) / 1_000_003

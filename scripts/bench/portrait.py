@@ -74,10 +74,10 @@ def _measured(size: int, arguments: argparse.Namespace) -> list[dict]:
     lake, rules = arguments.out / f"portrait_{size}", bench_tags(arguments.tags)
     shutil.rmtree(lake, ignore_errors=True)
     before, ctx = (_with_tags(context_of(lake, day), rules) for day in (LAST - timedelta(days=1), LAST))
-    events = _events(ctx.spark, size)
+    events = events_of_a_year(ctx.spark, size)
     is_new = F.col("arrival_date") == F.lit(LAST)
     before.tables.append(silver.EVENTS, events.where(~is_new))
-    _identities(before, size)
+    who_is_who(before, size)
     cases: dict[str, Case] = {
         "first": lambda: _ours(before),
         "nightly": lambda: _ours(ctx),
@@ -183,9 +183,9 @@ def _bytes(lake: Path) -> int:
     return sum(path.stat().st_size for path in lake.rglob("*") if path.is_file())
 
 
-def _identities(ctx: JobContext, size: int) -> None:
+def who_is_who(ctx: JobContext, size: int, each: int = EVENTS_EACH) -> None:
     """Who is who, as resolve-identities and build-customers leave it: one member number for each customer."""
-    members = ctx.spark.range(max(size // EVENTS_EACH, 1)).select(
+    members = ctx.spark.range(max(size // each, 1)).select(
         F.lit("member").alias("identifier_type"), _member(F.col("id")).alias("identifier")
     )
     owned = members.withColumn("customer_id", _customer("identifier"))
@@ -215,9 +215,9 @@ def _customer(identifier: str) -> Column:
     return F.concat(F.lit("C"), F.substring(F.sha2(F.concat(F.lit("member:"), F.col(identifier)), 256), 1, 32))
 
 
-def _events(spark: SparkSession, size: int) -> DataFrame:
-    """silver.events of a year: 16 for each customer, more of them lately, a tenth orders of one line."""
-    customer = F.abs(F.xxhash64("id", F.lit(1))) % max(size // EVENTS_EACH, 1)
+def events_of_a_year(spark: SparkSession, size: int, each: int = EVENTS_EACH) -> DataFrame:
+    """silver.events of a year: so many for each customer, more of them lately, a tenth orders of one line."""
+    customer = F.abs(F.xxhash64("id", F.lit(1))) % max(size // each, 1)
     age = F.floor(F.pow(chance("age"), F.lit(1.2)) * DAYS).cast("int")
     late = F.when(chance("late") < 0.003, 1 + F.floor(chance("days") * 5)).otherwise(0).cast("int")
     kinds = [
