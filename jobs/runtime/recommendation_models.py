@@ -16,7 +16,7 @@ from transforms.orders import order_events
 from transforms.recommendations.backtest import count_hits, hit_rates, split_of
 from transforms.recommendations.co_purchase import best_neighbours, co_purchases
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules
 from transforms.recommendations.shelf import Shelf, shelf_of
 from transforms.values.features import sample_of
@@ -55,7 +55,12 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
         split = split_of(effective, rules)
         purchases = ctx.settled(purchases_of(lines, split, rules.window_days), 0)
         bought = ctx.settled(bought_products(purchases, split), 0)
-        products = ctx.settled(known_products(bought, rules.repeatable).withColumn("is_available", F.lit(True)), 0)
+        products = ctx.settled(
+            known_products(bought, product_categories(purchases), rules.repeatable).withColumn(
+                "is_available", F.lit(True)
+            ),
+            0,
+        )
         counted = count_hits(lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
         return {"checks": hit_rates({row["bin"]: row.asDict() for row in counted}, rules)}
 

@@ -26,7 +26,7 @@ from transforms.recommendations.finance import recommend_finance
 from transforms.recommendations.goods import recommend_goods
 from transforms.recommendations.lists import AGAIN, CATEGORY, POPULAR, TOGETHER, Owned, popular_goods, ranked_goods
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules, check_recommendations
 from transforms.recommendations.shelf import Shelf, shelf_of
 from transforms.recommendations.stock import with_availability
@@ -76,7 +76,9 @@ def test_what_is_bought_together_and_again(spark: SparkSession) -> None:
         ("C1", "o11", "sofa", 365, "home"),                     # (D - 365, D] begins a day later
     ]  # fmt: skip
     purchases = purchases_of(lines(spark, rows), DAY, 365)
-    known = known_products(bought_products(purchases, DAY), SMALL.repeatable).localCheckpoint()
+    known = known_products(
+        bought_products(purchases, DAY), product_categories(purchases), SMALL.repeatable
+    ).localCheckpoint()
     pairs = co_purchases(purchases, known, SMALL.co_purchase)
     found = {(row.product_id, row.neighbour_id): (row.together, row.similarity) for row in pairs.collect()}
     # bread is in o1 to o5, butter in o1 to o3; the sofa went with bread and butter once, which is too few
@@ -115,7 +117,7 @@ def learnt(spark: SparkSession, rows: list[tuple[Any, ...]], parts: int) -> tupl
     purchases = purchases_of(lines(spark, rows).repartition(parts), DAY, 365)
     bought = bought_products(purchases, DAY).localCheckpoint()
     products = (
-        known_products(bought, SMALL.repeatable)
+        known_products(bought, product_categories(purchases), SMALL.repeatable)
         .withColumn("is_available", F.col("product_id") != "P01")
         .localCheckpoint()
     )
@@ -368,9 +370,14 @@ def test_hit_rates_by_hand(spark: SparkSession) -> None:
         ("C5", "h5", "bread", 1),                              # not known before: not judged
     ]  # fmt: skip
     known = lines(spark, rows)
-    bought = bought_products(purchases_of(known, split, 365), split).localCheckpoint()
-    products = known_products(bought, few.repeatable).withColumn("is_available", F.lit(True)).localCheckpoint()
-    pairs = co_purchases(purchases_of(known, split, 365), products, few.co_purchase)
+    purchases = purchases_of(known, split, 365)
+    bought = bought_products(purchases, split).localCheckpoint()
+    products = (
+        known_products(bought, product_categories(purchases), few.repeatable)
+        .withColumn("is_available", F.lit(True))
+        .localCheckpoint()
+    )
+    pairs = co_purchases(purchases, products, few.co_purchase)
     shelf = shelf_of(products.toArrow(), best_neighbours(pairs, products, few.co_purchase).toArrow())
     counted = {row["bin"]: row.asDict() for row in count_hits(known, bought, shelf, split, few).collect()}
     assert counted == {

@@ -52,10 +52,10 @@ def goods_lists(
 
     One shuffle of the customers, to where their purchases are.
     """
-    product = F.struct("product_id", "day_count", "days_ago")
-    owned = bought.groupBy("customer_id").agg(F.collect_list(product).alias("owned"))
-    known = customers.join(owned, "customer_id", "left").select("customer_id", *tags, "owned")
-    has_basis = " or ".join(f"`{name}` is not null" for name in ("owned", *tags))
+    product = F.when(F.col("product_id").isNotNull(), F.struct("product_id", "day_count", "days_ago"))
+    joined = customers.select("customer_id", *tags).join(bought, "customer_id", "left")
+    known = joined.groupBy("customer_id", *tags).agg(F.collect_list(product).alias("owned"))
+    has_basis = " or ".join(["size(owned) > 0", *[f"`{tag}` is not null" for tag in tags]])
     made = partial(_list_batches, shelf=shelf, rules=rules, tags=tags, is_baseline=is_baseline)
     return known.where(has_basis).mapInArrow(made, _ROWS)
 

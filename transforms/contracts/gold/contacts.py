@@ -20,7 +20,9 @@ RECOMMENDATIONS = Table(
         Column("rank", "int", "名次", "1 is the best of its kind"),
         Column("product_id", "string", "商品编号", "Product, or the code of a finance product"),
         Column("category", "string", "品类", "Category of the product; null for finance products"),
-        Column("reason", "string", "理由", "buy_again, bought_together:P, preferred_category:C, popular, or eligible:RULE"),
+        Column(
+            "reason", "string", "理由", "buy_again, bought_together:P, preferred_category:C, popular, or eligible:RULE"
+        ),
     ),
 )
 
