@@ -55,12 +55,8 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
         split = split_of(effective, rules)
         purchases = ctx.settled(purchases_of(lines, split, rules.window_days), 0)
         bought = ctx.settled(bought_products(purchases, split), 0)
-        products = ctx.settled(
-            known_products(bought, product_categories(purchases), rules.repeatable).withColumn(
-                "is_available", F.lit(True)
-            ),
-            0,
-        )
+        known = known_products(bought, product_categories(purchases), rules.repeatable)
+        products = ctx.settled(known.withColumn("is_available", F.lit(True)), 0)
         counted = count_hits(lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
         return {"checks": hit_rates({row["bin"]: row.asDict() for row in counted}, rules)}
 

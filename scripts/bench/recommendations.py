@@ -115,11 +115,8 @@ def _learnt(lines: DataFrame, day: date, rules: RecommendationRules) -> tuple[Da
     """What customers bought, and the shelf, when everything is in stock."""
     purchases = purchases_of(lines, day, rules.window_days).localCheckpoint()
     bought = bought_products(purchases, day).localCheckpoint()
-    products = (
-        known_products(bought, product_categories(purchases), rules.repeatable)
-        .withColumn("is_available", F.lit(True))
-        .localCheckpoint()
-    )
+    known = known_products(bought, product_categories(purchases), rules.repeatable)
+    products = known.withColumn("is_available", F.lit(True)).localCheckpoint()
     return bought, shelf_from(purchases, products, rules)
 
 
