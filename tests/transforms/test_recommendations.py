@@ -191,16 +191,14 @@ NEIGHBOURS = [
 ]  # fmt: skip
 
 
-def a_shelf() -> Shelf:
-    names = ("product_id", "category", "repeat_share", "is_repeatable", "is_available", "place")
-    products = pa.table({name: [row[at] for row in PRODUCTS] for at, name in enumerate(names)})
-    share = pa.array([Decimal(str(row[2])) for row in PRODUCTS], pa.decimal128(9, 6))
-    products = products.set_column(2, "repeat_share", share)
-    names = ("product_id", "neighbour_id", "millionths")
-    return shelf_of(products, pa.table({name: [row[at] for row in NEIGHBOURS] for at, name in enumerate(names)}))
+def table(rows: list[tuple[Any, ...]], *names: str) -> pa.Table:
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-SHELF = a_shelf()
+PRODUCT_ROWS = table(PRODUCTS, "product_id", "category", "repeat_share", "is_repeatable", "is_available", "place")
+PRODUCT_ROWS = PRODUCT_ROWS.set_column(2, "repeat_share", PRODUCT_ROWS["repeat_share"].cast(pa.decimal128(9, 6)))
+NEIGHBOUR_ROWS = table(NEIGHBOURS, "product_id", "neighbour_id", "millionths")
+SHELF = shelf_of(PRODUCT_ROWS, NEIGHBOUR_ROWS)
 CODE = {row[0]: place for place, row in enumerate(PRODUCTS)}  # they are in the order of their names
 
 
@@ -268,6 +266,8 @@ def test_who_is_known_by_nothing_gets_nothing() -> None:
     listed = ranked_goods(2, nobody, [np.array([0, -1])], SHELF, rules(rank_count=3))
     assert told(listed, 0) == [("bread", CATEGORY), ("butter", CATEGORY), ("candle", POPULAR)]  # eggs are gone
     assert told(listed, 1) == []
+    nothing_sold = shelf_of(PRODUCT_ROWS.slice(0, 0), NEIGHBOUR_ROWS.slice(0, 0))
+    assert told(ranked_goods(2, nobody, [NO_CATEGORY], nothing_sold, rules())) == []
 
 
 def test_lists_do_not_depend_on_the_order_or_company_of_rows() -> None:
