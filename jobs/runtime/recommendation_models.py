@@ -14,7 +14,7 @@ from transforms.contracts import silver
 from transforms.identity.anchors import with_owner
 from transforms.orders import order_events
 from transforms.recommendations.backtest import count_hits, hit_rates, split_of
-from transforms.recommendations.co_purchase import best_neighbours, co_purchases
+from transforms.recommendations.co_purchase import best_neighbours, co_purchases, count_pairs
 from transforms.recommendations.products import known_products
 from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules
@@ -31,7 +31,8 @@ def shelf_from(purchases: DataFrame, products: DataFrame, rules: RecommendationR
         purchases: rows of `purchases_of`.
         products: rows of `known_products` with is_available; looked at twice.
     """
-    pairs = co_purchases(purchases, products, rules.co_purchase)
+    counted = count_pairs(purchases, products, rules.co_purchase).localCheckpoint()
+    pairs = co_purchases(counted, products, rules.co_purchase)
     neighbours = best_neighbours(pairs, products.where("is_available"), rules.co_purchase)
     return shelf_of(products.toArrow(), neighbours.toArrow())
 

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from tests.builders import DAY, at, days_before, event, frame
 from transforms.contracts import gold, silver
 from transforms.recommendations.backtest import count_hits, hit_rates
-from transforms.recommendations.co_purchase import best_neighbours, co_purchases
+from transforms.recommendations.co_purchase import best_neighbours, co_purchases, count_pairs
 from transforms.recommendations.finance import recommend_finance
 from transforms.recommendations.goods import recommend_goods
 from transforms.recommendations.lists import AGAIN, CATEGORY, POPULAR, TOGETHER, Owned, popular_goods, ranked_goods
@@ -79,7 +79,7 @@ def test_what_is_bought_together_and_again(spark: SparkSession) -> None:
     known = known_products(
         bought_products(purchases, DAY), product_categories(purchases), SMALL.repeatable
     ).localCheckpoint()
-    pairs = co_purchases(purchases, known, SMALL.co_purchase)
+    pairs = co_purchases(count_pairs(purchases, known, SMALL.co_purchase), known, SMALL.co_purchase)
     found = {(row.product_id, row.neighbour_id): (row.together, row.similarity) for row in pairs.collect()}
     # bread is in o1 to o5, butter in o1 to o3; the sofa went with bread and butter once, which is too few
     assert found == {("bread", "butter"): (3, Decimal("0.5")), ("butter", "bread"): (3, Decimal("0.75"))}
@@ -121,7 +121,8 @@ def learnt(spark: SparkSession, rows: list[tuple[Any, ...]], parts: int) -> tupl
         .withColumn("is_available", F.col("product_id") != "P01")
         .localCheckpoint()
     )
-    pairs = co_purchases(purchases, products, SMALL.co_purchase).localCheckpoint()
+    counted = count_pairs(purchases, products, SMALL.co_purchase)
+    pairs = co_purchases(counted, products, SMALL.co_purchase).localCheckpoint()
     neighbours = best_neighbours(pairs, products.where("is_available"), SMALL.co_purchase)
     return pairs.toPandas(), bought, shelf_of(products.toArrow(), neighbours.toArrow())
 
@@ -377,7 +378,7 @@ def test_hit_rates_by_hand(spark: SparkSession) -> None:
         .withColumn("is_available", F.lit(True))
         .localCheckpoint()
     )
-    pairs = co_purchases(purchases, products, few.co_purchase)
+    pairs = co_purchases(count_pairs(purchases, products, few.co_purchase), products, few.co_purchase)
     shelf = shelf_of(products.toArrow(), best_neighbours(pairs, products, few.co_purchase).toArrow())
     counted = {row["bin"]: row.asDict() for row in count_hits(known, bought, shelf, split, few).collect()}
     assert counted == {
