@@ -43,7 +43,7 @@ def rules(**changed: Any) -> RecommendationRules:
 
 
 SMALL = rules(
-    co_purchase={"least_baskets": 2, "damping": 1, "most_basket_products": 4},
+    co_purchase={"least_baskets": 2, "damping": 1, "most_basket_products": 4, "neighbours": 3, "seeds": 2},
     repeatable={"least_buyers": 3, "least_share": 0.5},
 )
 
