@@ -44,7 +44,7 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
     identities.
     """
     rules = ctx.settings.recommendations
-    lines = ctx.settled(_lines_known(ctx, effective), rules.test.customers)
+    lines = _lines_known(ctx, effective)
     hashes = F.sum(F.xxhash64(*sorted(lines.columns)).cast("decimal(20,0)")).cast("string")
     records = lines.agg(F.count("*").alias("rows"), hashes.alias("hashes")).collect()[0]
     made_of = {
@@ -54,11 +54,12 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
 
     def test() -> Model:
         split = split_of(effective, rules)
-        purchases = ctx.settled(purchases_of(lines, split, rules.window_days), 0)
+        known_lines = ctx.settled(lines, 0)
+        purchases = ctx.settled(purchases_of(known_lines, split, rules.window_days), 0)
         bought = ctx.settled(bought_products(purchases, split), 0)
         known = known_products(bought, product_categories(purchases), rules.repeatable)
         products = ctx.settled(known.withColumn("is_available", F.lit(True)), 0)
-        counted = count_hits(lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
+        counted = count_hits(known_lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
         return {"checks": hit_rates({row["bin"]: row.asDict() for row in counted}, rules)}
 
     return stored_model(ctx, "recommendations", effective, made_of, test)

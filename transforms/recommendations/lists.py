@@ -91,7 +91,7 @@ def best_sellers(known: Integers, keys: Integers, shelf: Shelf, most: int, of: i
     sellers = shelf.best_sellers[:of]
     customer = np.repeat(known, len(sellers))
     code = np.tile(sellers, len(known))
-    is_new = ~_among(customer * len(shelf.product_ids) + code, keys)
+    is_new = ~among(customer * len(shelf.product_ids) + code, keys)
     return _limited(_items(customer[is_new], code[is_new], POPULAR), most)
 
 
@@ -121,7 +121,7 @@ def _bought_together(owned: Owned, own: Integers, shelf: Shelf, rules: Recommend
     of = np.repeat(np.arange(len(seeds)), counts)
     near = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + shelf.first[seed][of]
     keys = owned.customer[seeds][of] * len(shelf.product_ids) + shelf.neighbour[near]
-    is_new = ~_among(keys, own)
+    is_new = ~among(keys, own)
     keys, of, weight = keys[is_new], of[is_new], shelf.millionths[near][is_new]
     order = np.argsort(keys, kind="stable")  # seeds are in the order of their places already
     keys, of, weight = keys[order], of[order], weight[order]
@@ -153,7 +153,7 @@ def _preferred(categories: list[Integers], taken: Integers, shelf: Shelf, most: 
         of = np.repeat(np.arange(len(customer)), counts)
         near = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + first[category[customer]][of]
         code = by_category[near]
-        is_new = ~_among(customer[of] * len(shelf.product_ids) + code, taken)
+        is_new = ~among(customer[of] * len(shelf.product_ids) + code, taken)
         listed = _items(customer[of][is_new], code[is_new], CATEGORY, np.full(int(is_new.sum()), number))
         parts.append(_limited(listed, most))
     return _joined(parts)
@@ -203,7 +203,7 @@ def _place_in_group(group: Integers) -> Integers:
     return np.arange(len(group)) - np.repeat(begins, np.diff(begins, append=len(group)))
 
 
-def _among(keys: Integers, known: Integers) -> Flags:
+def among(keys: Integers, known: Integers) -> Flags:
     """Whether each key is among the sorted known ones."""
     if not len(known):
         return np.zeros(len(keys), dtype=bool)
