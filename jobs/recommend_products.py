@@ -15,7 +15,7 @@ from transforms.recommendations.backtest import hit_rates
 from transforms.recommendations.finance import recommend_finance
 from transforms.recommendations.goods import recommend_goods
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.stock import with_availability
 
 _MODELS = ("recommendations",)
@@ -34,7 +34,7 @@ def _goods(ctx: JobContext) -> DataFrame:
     rules, day = ctx.settings.recommendations, ctx.run_date
     purchases = ctx.settled(purchases_of(ctx.counted(silver.ORDER_LINES), day, rules.window_days), ctx.event_count)
     bought = ctx.settled(bought_products(purchases, day), ctx.event_count)
-    known = known_products(bought, rules.repeatable)
+    known = known_products(bought, product_categories(purchases), rules.repeatable)
     products = ctx.settled(with_availability(known, ctx.known_events(), day, rules.stock_days), 0)
     today, tags = F.col("run_date") == F.lit(day), rules.preferred_category.tags
     golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_personalised")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.learnt_models import learnt_models
 from jobs.runtime.match import model_in_force
+from jobs.runtime.recommendation_models import tested_recommendations
 from jobs.runtime.value_models import value_date, value_model
 
 
@@ -20,6 +21,7 @@ def run(ctx: JobContext) -> None:
     ctx.facts["value"] = value_model(ctx, effective)["effective_date"] if effective else "too little is known"
     if effective:
         learnt_models(ctx, effective)
+        tested_recommendations(ctx, effective)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from transforms.contracts import silver
 from transforms.identity.anchors import with_owner
 from transforms.orders import order_events
 from transforms.recommendations.backtest import count_hits, hit_rates, split_of
-from transforms.recommendations.co_purchase import best_neighbours, co_purchases
+from transforms.recommendations.co_purchase import best_neighbours, co_purchases, count_pairs
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules
 from transforms.recommendations.shelf import Shelf, shelf_of
 from transforms.values.features import sample_of
@@ -31,7 +31,8 @@ def shelf_from(purchases: DataFrame, products: DataFrame, rules: RecommendationR
         purchases: rows of `purchases_of`.
         products: rows of `known_products` with is_available; looked at twice.
     """
-    pairs = co_purchases(purchases, products, rules.co_purchase)
+    counted = count_pairs(purchases, products, rules.co_purchase).localCheckpoint()
+    pairs = co_purchases(counted, products, rules.co_purchase)
     neighbours = best_neighbours(pairs, products.where("is_available"), rules.co_purchase)
     return shelf_of(products.toArrow(), neighbours.toArrow())
 
@@ -43,7 +44,7 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
     identities.
     """
     rules = ctx.settings.recommendations
-    lines = ctx.settled(_lines_known(ctx, effective), rules.test.customers)
+    lines = _lines_known(ctx, effective)
     hashes = F.sum(F.xxhash64(*sorted(lines.columns)).cast("decimal(20,0)")).cast("string")
     records = lines.agg(F.count("*").alias("rows"), hashes.alias("hashes")).collect()[0]
     made_of = {
@@ -53,10 +54,12 @@ def tested_recommendations(ctx: JobContext, effective: date) -> Model:
 
     def test() -> Model:
         split = split_of(effective, rules)
-        purchases = ctx.settled(purchases_of(lines, split, rules.window_days), 0)
+        known_lines = ctx.settled(lines, 0)
+        purchases = ctx.settled(purchases_of(known_lines, split, rules.window_days), 0)
         bought = ctx.settled(bought_products(purchases, split), 0)
-        products = ctx.settled(known_products(bought, rules.repeatable).withColumn("is_available", F.lit(True)), 0)
-        counted = count_hits(lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
+        known = known_products(bought, product_categories(purchases), rules.repeatable)
+        products = ctx.settled(known.withColumn("is_available", F.lit(True)), 0)
+        counted = count_hits(known_lines, bought, shelf_from(purchases, products, rules), split, rules).collect()
         return {"checks": hit_rates({row["bin"]: row.asDict() for row in counted}, rules)}
 
     return stored_model(ctx, "recommendations", effective, made_of, test)

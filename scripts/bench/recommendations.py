@@ -27,7 +27,7 @@ from transforms.contracts import QUANTITY
 from transforms.recommendations.backtest import count_hits, hit_rates
 from transforms.recommendations.goods import recommend_goods
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules
 from transforms.recommendations.shelf import Shelf
 
@@ -115,7 +115,8 @@ def _learnt(lines: DataFrame, day: date, rules: RecommendationRules) -> tuple[Da
     """What customers bought, and the shelf, when everything is in stock."""
     purchases = purchases_of(lines, day, rules.window_days).localCheckpoint()
     bought = bought_products(purchases, day).localCheckpoint()
-    products = known_products(bought, rules.repeatable).withColumn("is_available", F.lit(True)).localCheckpoint()
+    known = known_products(bought, product_categories(purchases), rules.repeatable)
+    products = known.withColumn("is_available", F.lit(True)).localCheckpoint()
     return bought, shelf_from(purchases, products, rules)
 
 

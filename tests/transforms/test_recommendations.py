@@ -21,12 +21,12 @@ from pyspark.sql import functions as F
 from tests.builders import DAY, at, days_before, event, frame
 from transforms.contracts import gold, silver
 from transforms.recommendations.backtest import count_hits, hit_rates
-from transforms.recommendations.co_purchase import best_neighbours, co_purchases
+from transforms.recommendations.co_purchase import best_neighbours, co_purchases, count_pairs
 from transforms.recommendations.finance import recommend_finance
 from transforms.recommendations.goods import recommend_goods
 from transforms.recommendations.lists import AGAIN, CATEGORY, POPULAR, TOGETHER, Owned, popular_goods, ranked_goods
 from transforms.recommendations.products import known_products
-from transforms.recommendations.purchases import bought_products, purchases_of
+from transforms.recommendations.purchases import bought_products, product_categories, purchases_of
 from transforms.recommendations.rules import RecommendationRules, check_recommendations
 from transforms.recommendations.shelf import Shelf, shelf_of
 from transforms.recommendations.stock import with_availability
@@ -43,7 +43,7 @@ def rules(**changed: Any) -> RecommendationRules:
 
 
 SMALL = rules(
-    co_purchase={"least_baskets": 2, "damping": 1, "most_basket_products": 4},
+    co_purchase={"least_baskets": 2, "damping": 1, "most_basket_products": 4, "neighbours": 3, "seeds": 2},
     repeatable={"least_buyers": 3, "least_share": 0.5},
 )
 
@@ -76,8 +76,10 @@ def test_what_is_bought_together_and_again(spark: SparkSession) -> None:
         ("C1", "o11", "sofa", 365, "home"),                     # (D - 365, D] begins a day later
     ]  # fmt: skip
     purchases = purchases_of(lines(spark, rows), DAY, 365)
-    known = known_products(bought_products(purchases, DAY), SMALL.repeatable).localCheckpoint()
-    pairs = co_purchases(purchases, known, SMALL.co_purchase)
+    known = known_products(
+        bought_products(purchases, DAY), product_categories(purchases), SMALL.repeatable
+    ).localCheckpoint()
+    pairs = co_purchases(count_pairs(purchases, known, SMALL.co_purchase), known, SMALL.co_purchase)
     found = {(row.product_id, row.neighbour_id): (row.together, row.similarity) for row in pairs.collect()}
     # bread is in o1 to o5, butter in o1 to o3; the sofa went with bread and butter once, which is too few
     assert found == {("bread", "butter"): (3, Decimal("0.5")), ("butter", "bread"): (3, Decimal("0.75"))}
@@ -115,11 +117,12 @@ def learnt(spark: SparkSession, rows: list[tuple[Any, ...]], parts: int) -> tupl
     purchases = purchases_of(lines(spark, rows).repartition(parts), DAY, 365)
     bought = bought_products(purchases, DAY).localCheckpoint()
     products = (
-        known_products(bought, SMALL.repeatable)
+        known_products(bought, product_categories(purchases), SMALL.repeatable)
         .withColumn("is_available", F.col("product_id") != "P01")
         .localCheckpoint()
     )
-    pairs = co_purchases(purchases, products, SMALL.co_purchase).localCheckpoint()
+    counted = count_pairs(purchases, products, SMALL.co_purchase)
+    pairs = co_purchases(counted, products, SMALL.co_purchase).localCheckpoint()
     neighbours = best_neighbours(pairs, products.where("is_available"), SMALL.co_purchase)
     return pairs.toPandas(), bought, shelf_of(products.toArrow(), neighbours.toArrow())
 
@@ -189,16 +192,14 @@ NEIGHBOURS = [
 ]  # fmt: skip
 
 
-def a_shelf() -> Shelf:
-    names = ("product_id", "category", "repeat_share", "is_repeatable", "is_available", "place")
-    products = pa.table({name: [row[at] for row in PRODUCTS] for at, name in enumerate(names)})
-    share = pa.array([Decimal(str(row[2])) for row in PRODUCTS], pa.decimal128(9, 6))
-    products = products.set_column(2, "repeat_share", share)
-    names = ("product_id", "neighbour_id", "millionths")
-    return shelf_of(products, pa.table({name: [row[at] for row in NEIGHBOURS] for at, name in enumerate(names)}))
+def table(rows: list[tuple[Any, ...]], *names: str) -> pa.Table:
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-SHELF = a_shelf()
+PRODUCT_ROWS = table(PRODUCTS, "product_id", "category", "repeat_share", "is_repeatable", "is_available", "place")
+PRODUCT_ROWS = PRODUCT_ROWS.set_column(2, "repeat_share", PRODUCT_ROWS["repeat_share"].cast(pa.decimal128(9, 6)))
+NEIGHBOUR_ROWS = table(NEIGHBOURS, "product_id", "neighbour_id", "millionths")
+SHELF = shelf_of(PRODUCT_ROWS, NEIGHBOUR_ROWS)
 CODE = {row[0]: place for place, row in enumerate(PRODUCTS)}  # they are in the order of their names
 
 
@@ -266,6 +267,8 @@ def test_who_is_known_by_nothing_gets_nothing() -> None:
     listed = ranked_goods(2, nobody, [np.array([0, -1])], SHELF, rules(rank_count=3))
     assert told(listed, 0) == [("bread", CATEGORY), ("butter", CATEGORY), ("candle", POPULAR)]  # eggs are gone
     assert told(listed, 1) == []
+    nothing_sold = shelf_of(PRODUCT_ROWS.slice(0, 0), NEIGHBOUR_ROWS.slice(0, 0))
+    assert told(ranked_goods(2, nobody, [NO_CATEGORY], nothing_sold, rules())) == []
 
 
 def test_lists_do_not_depend_on_the_order_or_company_of_rows() -> None:
@@ -368,9 +371,14 @@ def test_hit_rates_by_hand(spark: SparkSession) -> None:
         ("C5", "h5", "bread", 1),                              # not known before: not judged
     ]  # fmt: skip
     known = lines(spark, rows)
-    bought = bought_products(purchases_of(known, split, 365), split).localCheckpoint()
-    products = known_products(bought, few.repeatable).withColumn("is_available", F.lit(True)).localCheckpoint()
-    pairs = co_purchases(purchases_of(known, split, 365), products, few.co_purchase)
+    purchases = purchases_of(known, split, 365)
+    bought = bought_products(purchases, split).localCheckpoint()
+    products = (
+        known_products(bought, product_categories(purchases), few.repeatable)
+        .withColumn("is_available", F.lit(True))
+        .localCheckpoint()
+    )
+    pairs = co_purchases(count_pairs(purchases, products, few.co_purchase), products, few.co_purchase)
     shelf = shelf_of(products.toArrow(), best_neighbours(pairs, products, few.co_purchase).toArrow())
     counted = {row["bin"]: row.asDict() for row in count_hits(known, bought, shelf, split, few).collect()}
     assert counted == {

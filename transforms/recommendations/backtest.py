@@ -8,19 +8,26 @@ customers who did not consent to lists: nobody sees them, and only the two share
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
-from functools import reduce
+from functools import partial
 
-from pyspark.sql import Column, DataFrame
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from transforms.recommendations.goods import goods_lists
+from transforms.recommendations.goods import owned_of, parts_of, with_owned
+from transforms.recommendations.lists import Listed, among, popular_goods, ranked_goods
 from transforms.recommendations.purchases import purchases_of
 from transforms.recommendations.rules import RecommendationRules
-from transforms.recommendations.shelf import Shelf
+from transforms.recommendations.shelf import Integers, Shelf, places_of
 from transforms.values.checks import Check, check_row
 
 HIT_PLACES = 10
+_HITS = ("hits", "popular_hits")
+_COUNTS = "bin string, customers bigint, hits bigint, popular_hits bigint"
 _BEST_SELLERS = 1_000  # of which even customers who bought most best sellers lack ten
 _NOTES = {
     "hit_rate_at_10": "share of customers who bought one of ten products listed; expected: of the ten best sellers",
@@ -34,7 +41,7 @@ def split_of(effective: date, rules: RecommendationRules) -> date:
 
 
 def count_hits(lines: DataFrame, bought: DataFrame, shelf: Shelf, split: date, rules: RecommendationRules) -> DataFrame:
-    """Two rows, key `bin`: customers judged, hits of our lists and of popularity.
+    """Two rows, key `bin`: customers judged, hits of our lists and popular_hits of popularity.
 
     Args:
         lines: as for `purchases_of`, up to the end of the holdout at least.
@@ -44,36 +51,37 @@ def count_hits(lines: DataFrame, bought: DataFrame, shelf: Shelf, split: date, r
     Bin hit_rate_at_10 judges all products that were bought in the holdout; hit_rate_at_10_new those only that the
     customer had not bought in the window, by lists of such products only, customers who bought one.
     """
-    rules = rules.model_copy(update={"best_sellers": _BEST_SELLERS, "rank_count": HIT_PLACES})
     end = split + timedelta(days=rules.test.holdout_days)
-    later = purchases_of(lines, end, rules.test.holdout_days).select("customer_id", "product_id").distinct()
-    before = bought.join(later.select("customer_id").distinct(), "customer_id", "left_semi")
-    customers = before.select("customer_id").distinct()
-    judged = later.join(customers, "customer_id", "left_semi")
-    had = before.select("customer_id", "product_id", F.lit(True).alias("had"))
-    is_new = F.col("had").isNull().alias("is_new")
-    judged = judged.join(had, ["customer_id", "product_id"], "left").select("customer_id", "product_id", is_new)
-    shelves = {"": shelf, "new_": shelf.nothing_again()}
-    lists = [
-        goods_lists(customers, before, on_it, rules, is_baseline=is_baseline).select(
-            "customer_id", "product_id", F.lit(f"{prefix}{'popular_' if is_baseline else ''}hits").alias("list")
-        )
-        for prefix, on_it in shelves.items()
-        for is_baseline in (False, True)
-    ]
-    found = judged.join(reduce(DataFrame.unionAll, lists), ["customer_id", "product_id"], "left")
-    both = found.withColumn("bin", F.explode(F.when(F.col("is_new"), F.array(*map(F.lit, _NOTES))).otherwise(_all())))
-    prefix = F.when(F.col("bin") == "hit_rate_at_10_new", "new_").otherwise("")
-    counts = {name: F.when(F.col("list") == F.concat(prefix, F.lit(name)), F.col("customer_id")) for name in _HITS}
-    everybody = F.count_distinct("customer_id").alias("customers")
-    return both.groupBy("bin").agg(everybody, *[F.count_distinct(who).alias(name) for name, who in counts.items()])
+    later = purchases_of(lines, end, rules.test.holdout_days).groupBy("customer_id")
+    foreseen = later.agg(F.collect_set("product_id").alias("foreseen"))
+    known = with_owned(foreseen, bought).where("size(owned) > 0").join(foreseen, "customer_id")
+    few = {"best_sellers": _BEST_SELLERS, "rank_count": HIT_PLACES}
+    counts = known.mapInArrow(partial(_hit_batches, shelf=shelf, rules=rules.model_copy(update=few)), _COUNTS)
+    return counts.groupBy("bin").agg(*[F.sum(name).alias(name) for name in ("customers", *_HITS)])
 
 
-_HITS = ("hits", "popular_hits")
+def _hit_batches(
+    batches: Iterator[pa.RecordBatch], shelf: Shelf, rules: RecommendationRules
+) -> Iterator[pa.RecordBatch]:
+    for part in parts_of(batches):
+        owned = owned_of(part["owned"], shelf)
+        wanted = np.asarray(pc.list_parent_indices(part["foreseen"])).astype(np.int64)
+        code = places_of(part["foreseen"].flatten(), shelf.product_ids)
+        products = len(shelf.product_ids)
+        is_new = ~among(wanted * products + code, np.sort(owned.customer * products + owned.code))
+        is_new |= code < 0  # nobody had bought it
+        bins = zip(_NOTES, (is_new | True, is_new), (shelf, shelf.nothing_again()), strict=True)
+        for bin, is_judged, on in bins:
+            keys = np.sort((wanted * products + code)[is_judged & (code >= 0)])
+            lists = (ranked_goods(part.num_rows, owned, [], on, rules), popular_goods(owned, on, rules))
+            counts = [len(np.unique(wanted[is_judged])), *[_customers_hit(listed, keys, on) for listed in lists]]
+            named = dict(zip(("customers", *_HITS), counts, strict=True))
+            yield pa.RecordBatch.from_pylist([{"bin": bin, **named}])
 
 
-def _all() -> Column:
-    return F.array(F.lit("hit_rate_at_10"))
+def _customers_hit(listed: Listed, keys: Integers, shelf: Shelf) -> int:
+    """Customers of whose lists one item or more is among the keys (customer × products + code)."""
+    return len(np.unique(listed.customer[among(listed.customer * len(shelf.product_ids) + listed.code, keys)]))
 
 
 def hit_rates(counted: dict[str, dict[str, int]], rules: RecommendationRules) -> list[Check]:

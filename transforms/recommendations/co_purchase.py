@@ -21,27 +21,43 @@ from transforms.recommendations.shelf import Integers
 _ITEMS_AT_ONCE = 100_000  # of up to `most_basket_products` pairs of 8 bytes each
 
 
-def co_purchases(purchases: DataFrame, products: DataFrame, rules: CoPurchaseRules) -> DataFrame:
-    """Pairs of products in enough baskets, both ways; key (product_id, neighbour_id).
+def count_pairs(purchases: DataFrame, products: DataFrame, rules: CoPurchaseRules) -> DataFrame:
+    """one, other, together: baskets that hold both products, by their places, one < other; key the first two.
 
     Args:
         purchases: rows of `purchases_of`. A basket is an order's distinct products; baskets of more than
             `most_basket_products` are left out, also of how many hold a product.
         products: product_id and `place`, a whole number of its own, of all that was bought.
 
+    Pairs in fewer than `least_baskets` are left out. Of a product with itself `together` is the baskets that hold it,
+    however few. Baskets are told by a hash of their order, each whole to one task: Spark's own collect_set and explode
+    took several times as long over 3 million lines.
+    """
+    places = products.select("product_id", F.col("place").cast("bigint").alias("place"))
+    named = purchases.select(F.xxhash64("order_id").alias("basket"), "product_id")
+    items = named.join(F.broadcast(places), "product_id").select("basket", "place").repartition("basket")
+    told = items.mapInArrow(partial(_pair_batches, most=rules.most_basket_products), "pair bigint, together bigint")
+    counted = told.groupBy("pair").agg(F.sum("together").alias("together"))
+    one, other = F.shiftright("pair", 32).alias("one"), F.col("pair").bitwiseAND((1 << 32) - 1).alias("other")
+    return counted.select(one, other, "together").where((F.col("together") >= rules.least_baskets) | (one == other))
+
+
+def co_purchases(counted: DataFrame, products: DataFrame, rules: CoPurchaseRules) -> DataFrame:
+    """Pairs of products in enough baskets, both ways; key (product_id, neighbour_id).
+
+    Args:
+        counted: rows of `count_pairs`; looked at twice.
+        products: as there.
+
     Returns:
         product_id, neighbour_id, together (baskets that hold both), similarity: together / (baskets that hold
         product_id + damping), exact to six decimals.
     """
-    counted = _pairs_counted(purchases, products, rules)
-    one, other = F.shiftright("pair", 32), F.col("pair").bitwiseAND((1 << 32) - 1)
-    told = counted.select(one.alias("one"), other.alias("other"), "together")
-    held = told.where("one = other").select(F.col("one").alias("place"), F.col("together").alias("baskets"))
+    held = counted.where("one = other").select(F.col("one").alias("place"), F.col("together").alias("baskets"))
     named = products.select(F.col("place").cast("bigint").alias("place"), "product_id").join(F.broadcast(held), "place")
-    ways = F.array(F.struct(F.col("one").alias("from"), F.col("other").alias("to")),
-                   F.struct(F.col("other").alias("from"), F.col("one").alias("to")))  # fmt: skip
-    enough = told.where((F.col("one") != F.col("other")) & (F.col("together") >= rules.least_baskets))
-    both = enough.select(F.explode(ways).alias("way"), "together").select("way.*", "together")
+    ends = (("one", "other"), ("other", "one"))
+    ways = F.array(*[F.struct(F.col(a).alias("from"), F.col(b).alias("to")) for a, b in ends])
+    both = counted.where("one <> other").select(F.explode(ways).alias("way"), "together").select("way.*", "together")
     of_product = named.withColumnRenamed("place", "from")
     of_neighbour = named.select(F.col("place").alias("to"), F.col("product_id").alias("neighbour_id"))
     joined = both.join(F.broadcast(of_product), "from").join(F.broadcast(of_neighbour), "to")
@@ -49,25 +65,8 @@ def co_purchases(purchases: DataFrame, products: DataFrame, rules: CoPurchaseRul
     return joined.select("product_id", "neighbour_id", "together", similarity.alias("similarity"))
 
 
-def _pairs_counted(purchases: DataFrame, products: DataFrame, rules: CoPurchaseRules) -> DataFrame:
-    """pair, together: baskets that hold both places; a pair is the smaller × 2³² + the greater, also one with itself.
-
-    Baskets are told by a hash of their order, whole to one task. Spark's own collect_set and explode took six times as
-    long over 3 million lines.
-    """
-    places = products.select("product_id", F.col("place").cast("bigint").alias("place"))
-    items = purchases.select(F.xxhash64("order_id").alias("basket"), "product_id").join(
-        F.broadcast(places), "product_id"
-    )
-    together = items.select("basket", "place").repartition("basket")
-    counted = together.mapInArrow(
-        partial(_pair_batches, most=rules.most_basket_products), "pair bigint, together bigint"
-    )
-    return counted.groupBy("pair").agg(F.sum("together").alias("together"))
-
-
 def _pair_batches(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
-    """Pairs of a task's baskets, some thousands of baskets at once; a pair may be told several times."""
+    """Pairs of a task's baskets, the smaller place × 2³² + the greater; a pair may be told several times."""
     parts = [[np.asarray(column) for column in batch.columns] for batch in batches]
     if not parts:
         return

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import gold
-from transforms.recommendations.lists import AGAIN, CATEGORY, TOGETHER, Listed, Owned, popular_goods, ranked_goods
+from transforms.recommendations.lists import AGAIN, CATEGORY, TOGETHER, Listed, Owned, ranked_goods
 from transforms.recommendations.rules import RecommendationRules
 from transforms.recommendations.shelf import Shelf, places_of
 
@@ -32,57 +32,49 @@ def recommend_goods(
         bought: rows of `bought_products` as of `as_of`.
     """
     consenting = customers.where("consent_personalised")
-    listed = goods_lists(consenting, bought, shelf, rules, rules.preferred_category.tags)
+    listed = _lists(with_owned(consenting, bought, rules.preferred_category.tags), shelf, rules)
     dated = listed.withColumns({"run_date": F.lit(as_of), "kind": F.lit("goods")})
     return dated.select(*gold.RECOMMENDATIONS.column_names)
 
 
-def goods_lists(
-    customers: DataFrame,
-    bought: DataFrame,
-    shelf: Shelf,
-    rules: RecommendationRules,
-    tags: Sequence[str] = (),
-    is_baseline: bool = False,
-) -> DataFrame:
-    """customer_id, rank, product_id, category, reason; key (customer_id, rank) and (customer_id, product_id).
-
-    Args:
-        is_baseline: the chain's best sellers for everybody instead, less what a customer is done with.
-
-    One shuffle of the customers, to where their purchases are.
-    """
-    product = F.struct("product_id", "day_count", "days_ago")
-    owned = bought.groupBy("customer_id").agg(F.collect_list(product).alias("owned"))
-    known = customers.join(owned, "customer_id", "left").select("customer_id", *tags, "owned")
-    has_basis = " or ".join(f"`{name}` is not null" for name in ("owned", *tags))
-    made = partial(_list_batches, shelf=shelf, rules=rules, tags=tags, is_baseline=is_baseline)
-    return known.where(has_basis).mapInArrow(made, _ROWS)
+def with_owned(customers: DataFrame, bought: DataFrame, tags: Sequence[str] = ()) -> DataFrame:
+    """The customers with `owned`, what they bought as a list; one shuffle of them, to where their purchases are."""
+    product = F.when(F.col("product_id").isNotNull(), F.struct("product_id", "day_count", "days_ago"))
+    joined = customers.select("customer_id", *tags).join(bought, "customer_id", "left")
+    return joined.groupBy("customer_id", *tags).agg(F.collect_list(product).alias("owned"))
 
 
-def _list_batches(
-    batches: Iterator[pa.RecordBatch], shelf: Shelf, rules: RecommendationRules, tags: Sequence[str], is_baseline: bool
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for start in range(0, batch.num_rows, _AT_ONCE):
-            part = batch.slice(start, _AT_ONCE)
-            owned = _owned(part["owned"], shelf)
-            categories = [places_of(part[tag], shelf.category_ids) for tag in tags]
-            if is_baseline:
-                listed = popular_goods(owned, shelf, rules)
-            else:
-                listed = ranked_goods(part.num_rows, owned, categories, shelf, rules)
-            yield _told(listed, part, shelf)
-
-
-def _owned(lists: pa.ListArray, shelf: Shelf) -> Owned:
-    """Products of the customers of a batch; what the shelf does not know is left out."""
+def owned_of(lists: pa.ListArray, shelf: Shelf) -> Owned:
+    """The lists of a batch of customers in arrays; products that the shelf does not know are left out."""
     rows = lists.flatten()
     customer = np.asarray(pc.list_parent_indices(lists)).astype(np.int64)
     code = places_of(rows.field("product_id"), shelf.product_ids)
     is_known = code >= 0
     numbers = [np.asarray(rows.field(name)).astype(np.int64)[is_known] for name in ("day_count", "days_ago")]
     return Owned(customer[is_known], code[is_known], *numbers)
+
+
+def _lists(known: DataFrame, shelf: Shelf, rules: RecommendationRules) -> DataFrame:
+    """customer_id, rank, product_id, category, reason; key (customer_id, rank) and (customer_id, product_id)."""
+    tags = rules.preferred_category.tags
+    has_basis = " or ".join(["size(owned) > 0", *[f"`{tag}` is not null" for tag in tags]])
+    return known.where(has_basis).mapInArrow(partial(_list_batches, shelf=shelf, rules=rules), _ROWS)
+
+
+def _list_batches(
+    batches: Iterator[pa.RecordBatch], shelf: Shelf, rules: RecommendationRules
+) -> Iterator[pa.RecordBatch]:
+    for part in parts_of(batches):
+        categories = [places_of(part[tag], shelf.category_ids) for tag in rules.preferred_category.tags]
+        listed = ranked_goods(part.num_rows, owned_of(part["owned"], shelf), categories, shelf, rules)
+        yield _told(listed, part, shelf)
+
+
+def parts_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches in parts that lists can be made for in little memory."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _AT_ONCE):
+            yield batch.slice(start, _AT_ONCE)
 
 
 def _told(listed: Listed, batch: pa.RecordBatch, shelf: Shelf) -> pa.RecordBatch:

@@ -91,7 +91,7 @@ def best_sellers(known: Integers, keys: Integers, shelf: Shelf, most: int, of: i
     sellers = shelf.best_sellers[:of]
     customer = np.repeat(known, len(sellers))
     code = np.tile(sellers, len(known))
-    is_new = ~_among(customer * len(shelf.product_ids) + code, keys)
+    is_new = ~among(customer * len(shelf.product_ids) + code, keys)
     return _limited(_items(customer[is_new], code[is_new], POPULAR), most)
 
 
@@ -116,20 +116,22 @@ def _bought_together(owned: Owned, own: Integers, shelf: Shelf, rules: Recommend
     order = np.lexsort((owned.code, -owned.day_count, owned.days_ago, owned.customer))
     place = _place_in_group(owned.customer[order])
     seeds = order[place < rules.co_purchase.seeds]
-    seed, seed_place = owned.code[seeds], place[place < rules.co_purchase.seeds]
+    seed = owned.code[seeds]
     counts = shelf.first[seed + 1] - shelf.first[seed]
     of = np.repeat(np.arange(len(seeds)), counts)
     near = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + shelf.first[seed][of]
     keys = owned.customer[seeds][of] * len(shelf.product_ids) + shelf.neighbour[near]
-    is_new = ~_among(keys, own)
+    is_new = ~among(keys, own)
     keys, of, weight = keys[is_new], of[is_new], shelf.millionths[near][is_new]
-    order = np.lexsort((seed_place[of], -weight, keys))
+    order = np.argsort(keys, kind="stable")  # seeds are in the order of their places already
     keys, of, weight = keys[order], of[order], weight[order]
     begins = np.flatnonzero(np.diff(keys, prepend=-1))
-    score = np.add.reduceat(weight, begins) if len(keys) else weight
+    score, greatest = (sums.reduceat(weight, begins) if len(keys) else weight for sums in (np.add, np.maximum))
+    is_greatest = np.flatnonzero(weight == np.repeat(greatest, np.diff(begins, append=len(keys))))
+    speaks = seed[of[is_greatest[np.searchsorted(is_greatest, begins)]]]
     customer, code = np.divmod(keys[begins], len(shelf.product_ids))
     best = np.lexsort((code, -score, customer))
-    return _limited(_items(customer[best], code[best], TOGETHER, seed[of[begins]][best]), rules.rank_count)
+    return _limited(_items(customer[best], code[best], TOGETHER, speaks[best]), rules.rank_count)
 
 
 def _preferred(categories: list[Integers], taken: Integers, shelf: Shelf, most: int) -> Listed:
@@ -151,7 +153,7 @@ def _preferred(categories: list[Integers], taken: Integers, shelf: Shelf, most: 
         of = np.repeat(np.arange(len(customer)), counts)
         near = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + first[category[customer]][of]
         code = by_category[near]
-        is_new = ~_among(customer[of] * len(shelf.product_ids) + code, taken)
+        is_new = ~among(customer[of] * len(shelf.product_ids) + code, taken)
         listed = _items(customer[of][is_new], code[is_new], CATEGORY, np.full(int(is_new.sum()), number))
         parts.append(_limited(listed, most))
     return _joined(parts)
@@ -201,7 +203,7 @@ def _place_in_group(group: Integers) -> Integers:
     return np.arange(len(group)) - np.repeat(begins, np.diff(begins, append=len(group)))
 
 
-def _among(keys: Integers, known: Integers) -> Flags:
+def among(keys: Integers, known: Integers) -> Flags:
     """Whether each key is among the sorted known ones."""
     if not len(known):
         return np.zeros(len(keys), dtype=bool)

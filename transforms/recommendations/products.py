@@ -10,21 +10,20 @@ from transforms.recommendations.rules import RepeatableRules
 SHARE = "decimal(9,6)"
 
 
-def known_products(bought: DataFrame, rules: RepeatableRules) -> DataFrame:
+def known_products(bought: DataFrame, categories: DataFrame, rules: RepeatableRules) -> DataFrame:
     """One row per product, key product_id: category, buyers, repeat_share, is_repeatable, place.
 
     Args:
         bought: rows of `bought_products`.
+        categories: rows of `product_categories`.
 
     `repeat_share` is the share of a product's buyers who bought it on two days or more; of a product with fewer buyers
     than the rules ask for, that of all buyers of its category's products (products without one are a category of their
     own here). Places are by buyers, the smaller product_id first among equals.
     """
-    counted = bought.groupBy("product_id").agg(
-        F.max(F.struct(-F.col("days_ago"), "category"))["category"].alias("category"),
-        F.count("*").alias("buyers"),
-        F.count_if(F.col("day_count") > 1).alias("repeaters"),
-    )
+    repeaters = F.count_if(F.col("day_count") > 1).alias("repeaters")
+    counted = bought.groupBy("product_id").agg(F.count("*").alias("buyers"), repeaters)
+    counted = counted.join(F.broadcast(categories), "product_id")
     in_category = Window.partitionBy("category")
     own, all_buyers = F.col("buyers"), F.sum("buyers").over(in_category)
     judged_alone = own >= rules.least_buyers

@@ -28,18 +28,21 @@ def bought_products(purchases: DataFrame, as_of: date) -> DataFrame:
     """A customer's products; key (customer_id, product_id), shuffled by customer once for all that follows.
 
     Returns:
-        customer_id, product_id, day_count (days on which it was bought), days_ago (from the last of them), category
-        (of the last line; of several the greatest by name).
+        customer_id, product_id, day_count (days on which it was bought), days_ago (from the last of them).
     """
-    by_day = purchases.repartition("customer_id").groupBy("customer_id", "product_id", "order_date")
-    days = by_day.agg(F.max("category").alias("category"))
-    newest = F.max(F.struct("order_date", "category"))
-    bought = days.groupBy("customer_id", "product_id").agg(F.count("*").alias("day_count"), newest.alias("newest"))
-    days_ago = F.datediff(F.lit(as_of), F.col("newest.order_date"))
-    category = F.col("newest.category")
-    return bought.select(
-        "customer_id", "product_id", "day_count", days_ago.alias("days_ago"), category.alias("category")
-    )
+    days = purchases.select("customer_id", "product_id", "order_date").repartition("customer_id").distinct()
+    days_ago = F.datediff(F.lit(as_of), F.max("order_date")).alias("days_ago")
+    return days.groupBy("customer_id", "product_id").agg(F.count("*").alias("day_count"), days_ago)
+
+
+def product_categories(purchases: DataFrame) -> DataFrame:
+    """product_id, category of its newest line (of several the greatest by name); key product_id.
+
+    Dates are compared before names: the greatest of a text makes Spark sort all lines.
+    """
+    newest = purchases.groupBy("product_id", "category").agg(F.max("order_date").alias("newest"))
+    last = F.max(F.struct("newest", "category"))["category"]
+    return newest.groupBy("product_id").agg(last.alias("category"))
 
 
 def in_window(column: str, as_of: date, days: int) -> Column:
