@@ -78,8 +78,8 @@ def shelf(spark: SparkSession) -> Shelf:
         gold.SEGMENT_MEMBERS: [
             {"run_date": DAY, "segment": segment, "customer_id": c, "kind": kind, "reasons": []}
             for c, segment, kind in [
-                ("C1", "fair", "primary"), ("C1", "top", "secondary"), ("C1", "rising", "secondary"), ("C2", "fair", "primary"),
-                ("C3", "other", "primary"),
+                ("C1", "fair", "primary"), ("C1", "top", "secondary"), ("C1", "rising", "secondary"),
+                ("C2", "fair", "primary"), ("C3", "other", "primary"),
             ]
         ],
         gold.SEGMENT_HISTORY: [
