@@ -21,7 +21,8 @@ Outcomes = Mapping[str, Sequence[Row]]  # by segment: a row for each of its rule
 def explain_segment(view: PublishedTables, console: Console, settings: Settings, customer: str) -> int:
     """Print which rules hold for a customer and why the others do not, from the tables that the rules read.
 
-    1 where customer or date is not known, or the memberships are not those that are stored.
+    1 where customer or date is not known, or the memberships are not those that are stored. Values are printed as they
+    are: lists look like rich's markup, which would swallow them.
     """
     rules, day = settings.segments, view.run_date
     if day is None:
@@ -33,7 +34,7 @@ def explain_segment(view: PublishedTables, console: Console, settings: Settings,
         return _told(console, f"{customer} is no customer on {day}")
     outcomes = {segment.code: [row for row in found.outcomes if row.segment == segment.code] for segment in rules.all}
     members = _members(view, customer)
-    console.print(f"{customer} on {day}")
+    console.print(f"{customer} on {day}", markup=False)
     again = [_print_primary(console, rules, outcomes, members), *_print_secondary(console, rules, outcomes, members)]
     return _print_verdict(console, again, members)
 
@@ -51,15 +52,15 @@ def _print_primary(console: Console, rules: SegmentRules, outcomes: Outcomes, me
     """The first primary rule that holds, then those before it with the conditions that did not."""
     place = next(n for n, segment in enumerate(rules.primary) if _holds(outcomes[segment.code]))
     matched = rules.primary[place]
-    console.print(f"primary: {_named(matched, members)}")
+    console.print(f"primary: {_named(matched, members)}", markup=False)
     _print_rule(console, matched, outcomes)
-    console.print("tried before it:" if place else "no rule was tried before it")
+    console.print("tried before it:" if place else "no rule was tried before it", markup=False)
     for segment in rules.primary[:place]:
-        console.print(f"  {segment.code} {segment.label}: {segment.when}")
+        console.print(f"  {segment.code} {segment.label}: {segment.when}", markup=False)
         for row in outcomes[segment.code]:
             if not row.holds:
                 unknown = "unknown, so it does not hold" if row.holds is None else "does not hold"
-                console.print(f"    {row.condition}: {unknown} ({', '.join(row.read)})")
+                console.print(f"    {row.condition}: {unknown} ({', '.join(row.read)})", markup=False)
     return matched.code
 
 
@@ -68,29 +69,29 @@ def _print_secondary(
 ) -> list[str]:
     """Every secondary rule that holds, and the names of those that do not."""
     matched = [segment for segment in rules.secondary if _holds(outcomes[segment.code])]
-    console.print(f"secondary: {len(matched) or 'none'} of {len(rules.secondary)}")
+    console.print(f"secondary: {len(matched) or 'none'} of {len(rules.secondary)}", markup=False)
     for segment in matched:
-        console.print(f"  {_named(segment, members)}")
+        console.print(f"  {_named(segment, members)}", markup=False)
         _print_rule(console, segment, outcomes, "  ")
     others = [segment.code for segment in rules.secondary if segment not in matched]
     if others:
-        console.print(f"  do not hold: {', '.join(others)}")
+        console.print(f"  do not hold: {', '.join(others)}", markup=False)
     return [segment.code for segment in matched]
 
 
 def _print_rule(console: Console, segment: Segment, outcomes: Outcomes, indent: str = "") -> None:
     read = list(dict.fromkeys(value for row in outcomes[segment.code] for value in row.read))
     values = f" ({', '.join(read)})" if read else ""
-    console.print(f"{indent}  {segment.when}{values}")
+    console.print(f"{indent}  {segment.when}{values}", markup=False)
 
 
 def _print_verdict(console: Console, again: Iterable[str], members: Mapping[str, Row]) -> int:
     missing, more = sorted({*members} - {*again}), sorted({*again} - {*members})
     if not missing and not more:
-        console.print("stored memberships: the same")
+        console.print("stored memberships: the same", markup=False)
         return DONE
     told = [f"{word} {', '.join(codes)}" for word, codes in (("only stored:", missing), ("not stored:", more)) if codes]
-    console.print(f"stored memberships: THEY DO NOT AGREE ({'; '.join(told)})")
+    console.print(f"stored memberships: THEY DO NOT AGREE ({'; '.join(told)})", markup=False)
     return FAILED
 
 
@@ -109,5 +110,5 @@ def _of(customer: str) -> Column:
 
 
 def _told(console: Console, sentence: str) -> int:
-    console.print(sentence)
+    console.print(sentence, markup=False)
     return FAILED

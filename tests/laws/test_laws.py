@@ -256,13 +256,13 @@ def test_the_segment_history_is_the_members_of_every_night(spark: SparkSession, 
     arrived = sum(row.customers for row in flows if row.period == "day" and row.to_segment != "none")
     assert arrived == population
     assert {row.from_segment for row in flows if row.period == "week"} == {"none"}  # before the first night
-    assert {row.from_segment for row in flows if row.period == "day"} > {"active", "lost"}
+    assert {row.from_segment for row in flows if row.period == "day"} > {"active", "prospect"}
 
 
 def test_a_customer_is_told_why_they_are_in_a_segment(spark: SparkSession, chain: Chain) -> None:
     view = PublishedTables(Tables(spark, str(chain.lake), "test", None))
     of_today = view.read(gold.SEGMENT_MEMBERS).where(
-        (F.col("run_date") == F.lit(LAST)) & (F.col("segment") == "silent")
+        (F.col("run_date") == F.lit(LAST)) & (F.col("segment") == "active")
     )
     somebody = of_today.agg(F.min("customer_id")).head()
     assert somebody is not None
