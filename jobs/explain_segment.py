@@ -21,8 +21,7 @@ Outcomes = Mapping[str, Sequence[Row]]  # by segment: a row for each of its rule
 def explain_segment(view: PublishedTables, console: Console, settings: Settings, customer: str) -> int:
     """Print which rules hold for a customer and why the others do not, from the tables that the rules read.
 
-    1 where customer or date is not known, or the memberships are not those that are stored. Values are printed as they
-    are: lists look like rich's markup, which would swallow them.
+    1 where customer or date is not known, or the memberships are not those that are stored.
     """
     rules, day = settings.segments, view.run_date
     if day is None:
@@ -34,7 +33,7 @@ def explain_segment(view: PublishedTables, console: Console, settings: Settings,
         return _told(console, f"{customer} is no customer on {day}")
     outcomes = {segment.code: [row for row in found.outcomes if row.segment == segment.code] for segment in rules.all}
     members = _members(view, customer)
-    console.print(f"{customer} on {day}", markup=False)
+    console.print(f"{customer} on {day}")
     again = [_print_primary(console, rules, outcomes, members), *_print_secondary(console, rules, outcomes, members)]
     return _print_verdict(console, again, members)
 
@@ -52,15 +51,15 @@ def _print_primary(console: Console, rules: SegmentRules, outcomes: Outcomes, me
     """The first primary rule that holds, then those before it with the conditions that did not."""
     place = next(n for n, segment in enumerate(rules.primary) if _holds(outcomes[segment.code]))
     matched = rules.primary[place]
-    console.print(f"primary: {_named(matched, members)}", markup=False)
+    console.print(f"primary: {_named(matched, members)}")
     _print_rule(console, matched, outcomes)
-    console.print("tried before it:" if place else "no rule was tried before it", markup=False)
+    console.print("tried before it:" if place else "no rule was tried before it")
     for segment in rules.primary[:place]:
-        console.print(f"  {segment.code} {segment.label}: {segment.when}", markup=False)
+        console.print(f"  {segment.code} {segment.label}: {segment.when}")
         for row in outcomes[segment.code]:
             if not row.holds:
                 unknown = "unknown, so it does not hold" if row.holds is None else "does not hold"
-                console.print(f"    {row.condition}: {unknown} ({', '.join(row.read)})", markup=False)
+                console.print(f"    {row.condition}: {unknown} ({', '.join(row.read)})")
     return matched.code
 
 
@@ -69,29 +68,29 @@ def _print_secondary(
 ) -> list[str]:
     """Every secondary rule that holds, and the names of those that do not."""
     matched = [segment for segment in rules.secondary if _holds(outcomes[segment.code])]
-    console.print(f"secondary: {len(matched) or 'none'} of {len(rules.secondary)}", markup=False)
+    console.print(f"secondary: {len(matched) or 'none'} of {len(rules.secondary)}")
     for segment in matched:
-        console.print(f"  {_named(segment, members)}", markup=False)
+        console.print(f"  {_named(segment, members)}")
         _print_rule(console, segment, outcomes, "  ")
     others = [segment.code for segment in rules.secondary if segment not in matched]
     if others:
-        console.print(f"  do not hold: {', '.join(others)}", markup=False)
+        console.print(f"  do not hold: {', '.join(others)}")
     return [segment.code for segment in matched]
 
 
 def _print_rule(console: Console, segment: Segment, outcomes: Outcomes, indent: str = "") -> None:
     read = list(dict.fromkeys(value for row in outcomes[segment.code] for value in row.read))
     values = f" ({', '.join(read)})" if read else ""
-    console.print(f"{indent}  {segment.when}{values}", markup=False)
+    console.print(f"{indent}  {segment.when}{values}")
 
 
 def _print_verdict(console: Console, again: Iterable[str], members: Mapping[str, Row]) -> int:
     missing, more = sorted({*members} - {*again}), sorted({*again} - {*members})
     if not missing and not more:
-        console.print("stored memberships: the same", markup=False)
+        console.print("stored memberships: the same")
         return DONE
     told = [f"{word} {', '.join(codes)}" for word, codes in (("only stored:", missing), ("not stored:", more)) if codes]
-    console.print(f"stored memberships: THEY DO NOT AGREE ({'; '.join(told)})", markup=False)
+    console.print(f"stored memberships: THEY DO NOT AGREE ({'; '.join(told)})")
     return FAILED
 
 
@@ -110,5 +109,5 @@ def _of(customer: str) -> Column:
 
 
 def _told(console: Console, sentence: str) -> int:
-    console.print(sentence, markup=False)
+    console.print(sentence)
     return FAILED

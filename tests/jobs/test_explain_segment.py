@@ -97,7 +97,7 @@ def told(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> Any:
     settings = load_settings().model_copy(update={"tags": TAGS, "segments": RULES})
 
     def explained(customer: str, view: Shelf = shelf) -> tuple[int, list[str]]:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, markup=False, soft_wrap=True)
         code = explain_segment(view, console, settings, customer)  # type: ignore[arg-type]
         return code, capsys.readouterr().out.splitlines()
 
