@@ -285,7 +285,9 @@ def _strategy_problems(
     ]
 
 
-def check_reach(rules: ContactRules, identifier_types: Collection[str], channels: Iterable[str]) -> list[str]:
+def check_reach(
+    rules: ContactRules, identifier_types: Collection[str], channels: Iterable[ContactChannel]
+) -> list[str]:
     """A sentence for each identifier type by which these channels reach people, and that is not declared."""
     return [
         f"contacts.channels.{name}.reached_by: {problem}"
