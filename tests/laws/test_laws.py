@@ -47,6 +47,7 @@ SINCE_THE_RUN_BEFORE = [
     "gold.tag_health",
     "gold.segment_history",
     "gold.segment_flows",
+    "gold.experiment_assignments",
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 # So short a chain can only be asked what follows in 20 days.
@@ -160,6 +161,7 @@ def test_law_1_a_past_date_comes_out_as_it_was_known_then(chain: Chain, tmp_path
     assert {entry.run_date for entry in current(lakes[2])} == {yesterday}
 
 
+@pytest.mark.soak  # a night that died late is run again from its first step in the test below
 def test_law_2_running_a_night_again_changes_nothing(chain: Chain, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(chain.lake, again)
@@ -174,7 +176,7 @@ def test_law_2_killed_between_any_two_tables_a_rerun_heals(
     lake = tmp_path / "killed"
     shutil.copytree(chain.before_last, lake)
     write = Tables._write
-    deadly = ["bronze.ecommerce", "silver.events", "silver.identity_links", "silver.activity"]
+    deadly = ["bronze.ecommerce", "silver.identity_links", "gold.contact_plan"]
 
     class Killed(BaseException):
         pass
