@@ -52,7 +52,7 @@ records:
     fields: {amount: amount}
 """
 FROM_RAW = ("ingest-events", "clean-events")
-NOT_NEEDED = ("score-rfm", "build-segments", "recommend-products", "report-kpis", "audit", "publish")
+NOT_NEEDED = ("score-rfm", "build-segments", "recommend-products", "plan-contacts", "report-kpis", "audit", "publish")
 FROM_EVENTS = [name for name in nightly.STEPS if name not in (*FROM_RAW, *NOT_NEEDED)]
 END = date(1998, 6, 30)
 
