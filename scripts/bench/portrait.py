@@ -188,7 +188,7 @@ def who_is_who(ctx: JobContext, size: int, each: int = EVENTS_EACH) -> None:
     members = ctx.spark.range(max(size // each, 1)).select(
         F.lit("member").alias("identifier_type"), _member(F.col("id")).alias("identifier")
     )
-    owned = members.withColumn("customer_id", _customer("identifier"))
+    owned = members.withColumns({"customer_id": _customer("identifier"), "status": F.lit("alone")})
     for table, rows in ((silver.IDENTITIES, owned), (silver.CUSTOMERS, owned)):
         ctx.tables.replace(table, _filled(rows, table))
     for table in (silver.IDENTITY_BAD_VALUES, silver.IDENTITY_CHANGES):
