@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from jobs.runtime.job import DONE, FAILED
+from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
+from jobs.runtime.job import DONE
 from jobs.runtime.leads import led
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
@@ -27,10 +28,10 @@ def explain_contact(view: PublishedTables, console: Console, settings: Settings,
     """Print what the published plan says of a customer, and why; 1 where customer or date is not known."""
     day, rules = view.run_date, settings.contacts
     if day is None:
-        return _told(console, "that date was never published; `portraits published` tells what is")
-    if not view.read(silver.CUSTOMERS).where(_of(customer)).head(1):
-        return _told(console, f"{customer} is no customer on {day}")
-    today = _of(customer) & (F.col("run_date") == F.lit(day))
+        return refused(console, NEVER_PUBLISHED)
+    if not view.read(silver.CUSTOMERS).where(of_customer(customer)).head(1):
+        return refused(console, f"{customer} is no customer on {day}")
+    today = of_customer(customer) & (F.col("run_date") == F.lit(day))
     segments = {row.segment for row in view.read(gold.SEGMENT_MEMBERS).where(today).collect()}
     plan = view.read(gold.CONTACT_PLAN).where(today).orderBy("priority").collect()
     contact_day = day + timedelta(days=rules.days_ahead)
@@ -40,7 +41,7 @@ def explain_contact(view: PublishedTables, console: Console, settings: Settings,
         _print_decision(console, row, settings.strategies[row.strategy])
     acting = in_force(settings.strategies, rules, contact_day)
     _print_others(console, settings, {row.strategy for row in plan}, acting, segments)
-    identities = view.read(silver.IDENTITIES).where(_of(customer))
+    identities = view.read(silver.IDENTITIES).where(of_customer(customer))
     _print_history(console, settings, _events(view, settings, identities), view)
     _print_variants(console, view, identities)
     return DONE
@@ -111,12 +112,3 @@ def _print_variants(console: Console, view: PublishedTables, identities: DataFra
     for row in recorded:
         told = [f"{experiment} {variant}" for experiment, variant in sorted(row.variants.items())]
         console.print(f"recorded in experiments: {', '.join(told)}")
-
-
-def _of(customer: str) -> Column:
-    return F.col("customer_id") == customer
-
-
-def _told(console: Console, sentence: str) -> int:
-    console.print(sentence)
-    return FAILED

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pyspark.sql import Column, Row
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
 from jobs.runtime.job import DONE, FAILED
 from jobs.runtime.portraits import portraits_of, segment_facts_of
 from jobs.runtime.publications import PublishedTables
@@ -25,12 +26,12 @@ def explain_segment(view: PublishedTables, console: Console, settings: Settings,
     """
     rules, day = settings.segments, view.run_date
     if day is None:
-        return _told(console, "that date was never published; `portraits published` tells what is")
+        return refused(console, NEVER_PUBLISHED)
     facts = segment_facts_of(view.read, settings, day)
-    portrait = portraits_of(view.read, settings, day).where(_of(customer)).join(facts, "customer_id", "left")
+    portrait = portraits_of(view.read, settings, day).where(of_customer(customer)).join(facts, "customer_id", "left")
     found = rule_outcomes(portrait, day, rules).head()
     if found is None:
-        return _told(console, f"{customer} is no customer on {day}")
+        return refused(console, f"{customer} is no customer on {day}")
     outcomes = {segment.code: [row for row in found.outcomes if row.segment == segment.code] for segment in rules.all}
     members = _members(view, customer)
     console.print(f"{customer} on {day}")
@@ -40,9 +41,9 @@ def explain_segment(view: PublishedTables, console: Console, settings: Settings,
 
 def _members(view: PublishedTables, customer: str) -> dict[str, Row]:
     """The stored memberships of the run date, by segment, each with the date on which it began."""
-    of_day = view.read(gold.SEGMENT_MEMBERS).where(_of(customer) & (F.col("run_date") == F.lit(view.run_date)))
+    of_day = view.read(gold.SEGMENT_MEMBERS).where(of_customer(customer) & (F.col("run_date") == F.lit(view.run_date)))
     holds = F.coalesce(F.col("exited_date") > F.lit(view.run_date), F.lit(True))
-    stays = view.read_or_empty(gold.SEGMENT_HISTORY).where(_of(customer) & holds)
+    stays = view.read_or_empty(gold.SEGMENT_HISTORY).where(of_customer(customer) & holds)
     begun = stays.where(F.col("entered_date") <= F.lit(view.run_date)).select("segment", "kind", "entered_date")
     return {row.segment: row for row in of_day.join(begun, ["segment", "kind"], "left").collect()}
 
@@ -102,12 +103,3 @@ def _named(segment: Segment, members: Mapping[str, Row]) -> str:
     stored = members.get(segment.code)
     since = f", since {stored.entered_date}" if stored is not None and stored.entered_date else ""
     return f"{segment.code} {segment.label}{since}: {segment.description}"
-
-
-def _of(customer: str) -> Column:
-    return F.col("customer_id") == customer
-
-
-def _told(console: Console, sentence: str) -> int:
-    console.print(sentence)
-    return FAILED

@@ -8,10 +8,11 @@ from datetime import date
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
 from jobs.runtime.job import DONE, FAILED
 from jobs.runtime.leads import led
 from jobs.runtime.publications import PublishedTables
@@ -44,12 +45,12 @@ def explain_tag(view: PublishedTables, console: Console, settings: Settings, cus
     """
     rules, day = settings.tags, view.run_date
     if name not in rules.tags:
-        return _told(console, f"{name} is not a tag{nearest(name, rules.tags)}")
+        return refused(console, f"{name} is not a tag{nearest(name, rules.tags)}")
     if day is None:
-        return _told(console, "that date was never published; `portraits published` tells what is")
-    stored = view.read("gold.customer_tags").where(_of(customer) & (F.col("run_date") == F.lit(day))).head()
+        return refused(console, NEVER_PUBLISHED)
+    stored = view.read("gold.customer_tags").where(of_customer(customer) & (F.col("run_date") == F.lit(day))).head()
     if stored is None:
-        return _told(console, _unknown_customer(view, customer, day))
+        return refused(console, _unknown_customer(view, customer, day))
     parts = _explained(view, settings, customer, name, day)
     again = _computed_again(view, parts, rules, customer, day)
     agree = [_print(console, part, stored, again, rules, customer, day) for part in parts]
@@ -76,7 +77,7 @@ def _explained(view: PublishedTables, settings: Settings, customer: str, name: s
     rules = settings.tags
     tags = [rules.tags[behind] for behind in tags_behind(name, rules)]
     measured = {tag.name: found for tag in tags if (found := measured_tag(tag, rules))}
-    leads = view.read(silver.IDENTITIES).where(_of(customer)).select(
+    leads = view.read(silver.IDENTITIES).where(of_customer(customer)).select(
         F.col("identifier_type").alias("lead_identifier_type"), F.col("identifier").alias("lead_identifier")
     )  # fmt: skip
     mine = view.read(silver.ACTIVITY).join(F.broadcast(leads), leads.columns, "left_semi")
@@ -107,7 +108,7 @@ def _computed_again(
     view: PublishedTables, parts: Sequence[_Part], rules: TagRules, customer: str, day: date
 ) -> Mapping[str, Any]:
     """The tags of this customer alone, from the rows of all parts and nothing else."""
-    golden = view.read(silver.CUSTOMERS).where(_of(customer))
+    golden = view.read(silver.CUSTOMERS).where(of_customer(customer))
     names = silver.ACTIVITY.column_names
     rows = {tuple(row[n] for n in silver.ACTIVITY.key): row for part in parts for row in (*part.rows, *part.beside)}
     schema = silver.ACTIVITY.schema.add("customer_id", "string")
@@ -248,18 +249,9 @@ def _happened(event: Row) -> str:
     return f"{event.event_at:%Y-%m-%d %H:%M} UTC {event.source} {event.event_type}"
 
 
-def _of(customer: str) -> Column:
-    return F.col("customer_id") == customer
-
-
 def _in_order(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.date, row.event_date, row.event_hour or 0, str(row)))
 
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _told(console: Console, sentence: str) -> int:
-    console.print(sentence)
-    return FAILED

@@ -15,7 +15,7 @@ from transforms.contacts.history import EVENT_TYPES, contact_history
 from transforms.contacts.plan import PLANNED_BY, plan_contacts, summarise_contacts
 from transforms.contacts.rules import Strategy, columns_read
 from transforms.contracts import gold, silver
-from transforms.identity.anchors import with_owner
+from transforms.identity.anchors import is_certain, with_owner
 
 
 def run(ctx: JobContext) -> None:
@@ -28,7 +28,7 @@ def run(ctx: JobContext) -> None:
     people = _people(ctx, events, recorded_variants(known, identities, ctx.run_date))
     plan = plan_contacts(people, ctx.run_date, ctx.settings.strategies, ctx.settings.contacts)
     ctx.tables.overwrite_slice(gold.CONTACT_PLAN, plan, run_date=ctx.run_date)
-    written = ctx.tables.read(gold.CONTACT_PLAN).where(F.col("run_date") == F.lit(ctx.run_date))
+    written = ctx.of_run_date(gold.CONTACT_PLAN)
     drawn = drawn_assignments(written, known, identities, ctx.run_date)
     side_by_side(lambda: _record(ctx, carried.unionByName(drawn)), lambda: _summarise(ctx, written))
 
@@ -49,7 +49,7 @@ def _summarise(ctx: JobContext, plan: DataFrame) -> None:
     """The plan by strategy, channel and reason: a few hundred rows at most."""
     summary = summarise_contacts(plan).coalesce(1)
     ctx.tables.overwrite_slice(gold.CONTACT_SUMMARY, summary, run_date=ctx.run_date)
-    rows = ctx.tables.read(gold.CONTACT_SUMMARY).where(F.col("run_date") == F.lit(ctx.run_date)).collect()
+    rows = ctx.of_run_date(gold.CONTACT_SUMMARY).collect()
     contacts = [row for row in rows if row.suppressed_reason is None]
     ctx.facts["contacts"] = sum(row.customers for row in contacts)
     ctx.facts["left out"] = sum(row.customers for row in rows if row.suppressed_reason is not None)
@@ -77,7 +77,7 @@ def _people(ctx: JobContext, events: DataFrame, variants: DataFrame) -> DataFram
 def _segments(ctx: JobContext, strategies: Mapping[str, Strategy]) -> DataFrame:
     """(customer_id, `segments`): those for which there is a strategy."""
     served = sorted({name for strategy in strategies.values() for name in strategy.segments})
-    members = ctx.tables.read(gold.SEGMENT_MEMBERS).where(F.col("run_date") == F.lit(ctx.run_date))
+    members = ctx.of_run_date(gold.SEGMENT_MEMBERS)
     listed = F.array_sort(F.collect_list("segment")).alias("segments")
     return members.where(F.col("segment").isin(served)).groupBy("customer_id").agg(listed)
 
@@ -85,13 +85,13 @@ def _segments(ctx: JobContext, strategies: Mapping[str, Strategy]) -> DataFrame:
 def _reach(ctx: JobContext, identities: DataFrame) -> DataFrame:
     """(customer_id, `reach`): types of identifiers by which somebody can be reached, and that are theirs for sure."""
     types = sorted({kind for channel in ctx.settings.contacts.channels.values() for kind in channel.reached_by})
-    own = identities.where(F.col("status").isin("linked", "alone") & F.col("identifier_type").isin(types))
+    own = identities.where(is_certain() & F.col("identifier_type").isin(types))
     return own.groupBy("customer_id").agg(F.array_sort(F.collect_set("identifier_type")).alias("reach"))
 
 
 def _recommendations(ctx: JobContext) -> DataFrame:
     """(customer_id, `goods`, `finance`): the best first."""
-    rows = ctx.tables.read_or_empty(gold.RECOMMENDATIONS).where(F.col("run_date") == F.lit(ctx.run_date))
+    rows = ctx.of_run_date(gold.RECOMMENDATIONS)
 
     def best(kind: str) -> Column:
         of_kind = F.when(F.col("kind") == kind, F.struct("rank", "product_id", "category"))

@@ -25,9 +25,7 @@ def run(ctx: JobContext) -> None:
 
 
 def _frames(ctx: JobContext) -> dict[str, DataFrame]:
-    members = ctx.tables.read(gold.SEGMENT_MEMBERS).where(
-        (F.col("run_date") == F.lit(ctx.run_date)) & (F.col("kind") == "primary")
-    )
+    members = ctx.of_run_date(gold.SEGMENT_MEMBERS).where("kind = 'primary'")
     primary = members.select("customer_id", "segment")
     return {
         "orders": ctx.owned(silver.ORDERS),

@@ -23,6 +23,7 @@ from jobs.runtime.leads import led
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import build_session
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
+from jobs.runtime.staff import without_staff
 from jobs.runtime.tables import MissingTable, Tables
 from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
@@ -115,6 +116,10 @@ class JobContext:
         """Rows of silver.events: what a step's plans are chosen by. Delta answers from its log."""
         return self.tables.read(silver.EVENTS).count() if self._event_count is None else self._event_count
 
+    def of_run_date(self, table: Table) -> DataFrame:
+        """The run date's slice of a gold table; empty where no run has written the table."""
+        return self.tables.read_or_empty(table).where(F.col("run_date") == F.lit(self.run_date))
+
     def owned(self, table: Table) -> DataFrame:
         """A silver table with `customer_id` of its lead identifier; null for guests."""
         return with_owner(self.tables.read(table), self.tables.read(silver.IDENTITIES))
@@ -128,10 +133,7 @@ class JobContext:
 
         Staff keep their row in every table of customers; what is judged by comparing customers does not see them.
         """
-        if not self.settings.purchases.exclude_staff:
-            return frame
-        staff = self.tables.read(silver.CUSTOMERS).where("is_staff").select("customer_id")
-        return frame.join(F.broadcast(staff), "customer_id", "left_anti")
+        return without_staff(frame, self.tables.read, self.settings)
 
     def small_frame(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]], table: Table) -> DataFrame:
         """Rows made on the driver (as many as files, tables or checks) as one partition of the table's schema."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -10,11 +9,10 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.settings import Settings
-from transforms.contracts import Table, gold, silver
+from jobs.runtime.staff import Read, without_staff
+from transforms.contracts import gold, silver
 from transforms.segments import segment_facts
 from transforms.tags import tag_columns
-
-Read = Callable[[Table | str], DataFrame]
 
 
 def portraits(ctx: JobContext) -> DataFrame:
@@ -40,8 +38,5 @@ def segment_facts_of(read: Read, settings: Settings, day: date) -> DataFrame:
     """What segments know beside the portrait, key customer_id: `transforms.segments.segment_facts`."""
     tagged = read("gold.customer_tags").where(F.col("run_date") == F.lit(day))
     worth = tagged.select("customer_id", F.col("net_amount_lifetime").alias("net_amount"))
-    if settings.purchases.exclude_staff:
-        staff = read(silver.CUSTOMERS).where("is_staff").select("customer_id")
-        worth = worth.join(F.broadcast(staff), "customer_id", "left_anti")
-    lines, identities = read(silver.ORDER_LINES), read(silver.IDENTITIES)
-    return segment_facts(lines, identities, worth, day, settings.new_products)
+    counted = without_staff(worth, read, settings)
+    return segment_facts(read(silver.ORDER_LINES), read(silver.IDENTITIES), counted, day, settings.new_products)

@@ -8,6 +8,9 @@ from datetime import date
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from transforms.eligibility import holds
+from transforms.identity.anchors import is_certain
+
 ReachedBy = Mapping[str, Sequence[str]]  # contact channel -> identifier types that reach people there, preferred first
 
 # Why a planned contact is left out, the first that holds.
@@ -54,7 +57,7 @@ def contacts_to_send(
     no_more = F.array_contains("unsubscribed_channels", F.col("channel"))
     reason = (
         F.when(F.col("_is_known").isNull(), NO_SUCH_CUSTOMER)
-        .when(~F.coalesce("consent_marketing", F.lit(False)), CONSENT_WITHDRAWN)
+        .when(~holds("consent_marketing"), CONSENT_WITHDRAWN)
         .when(F.col("is_suppressed"), SUPPRESSED)
         .when(no_more | F.array_contains("unsubscribed_channels", F.lit(_ANY_CHANNEL)), UNSUBSCRIBED)
         .when(F.col("_address").isNull(), NO_ADDRESS)
@@ -95,7 +98,7 @@ def addresses_of(
         `addresses`: identifier type to (address_type, identifier, sealed). A personal identifier of which the vault
         has nothing is no address, and an older one of its type does not take its place: it may be another's by now.
     """
-    is_owned = F.col("status").isin("linked", "alone") & F.col("identifier_type").isin(*types)
+    is_owned = is_certain() & F.col("identifier_type").isin(*types)
     owned = identities.where(is_owned).join(wanted.select("customer_id").distinct(), "customer_id", "left_semi")
     last_first = -F.unix_date(F.coalesce("last_seen_date", F.lit(_NEVER)))
     last = owned.groupBy("customer_id", "identifier_type").agg(

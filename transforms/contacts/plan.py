@@ -13,16 +13,15 @@ from transforms.contacts.assignments import CONFLICT, HELD_OUT, HOLDOUT, drawn
 from transforms.contacts.rules import ContactRules, Strategies, Strategy, in_force
 from transforms.contacts.templates import filled, places_in
 from transforms.contracts import MONEY, gold
+from transforms.eligibility import FINANCE_READS, barred_from_finance, holds
 
 # Portrait columns that planning itself reads, besides those of strategies' `when` and messages.
 PLANNED_BY = (
     "birth_date",
     "consent_marketing",
     "consent_personalised",
-    "consent_finance",
     "is_staff",
-    "is_minor",
-    "needs_human_review",
+    *FINANCE_READS,
     "preferred_channel",
     "preferred_hour",
 )
@@ -74,23 +73,19 @@ def _judged(code: str, strategy: Strategy, rules: ContactRules, as_of: date) -> 
     last = F.col(f"contacted_{code}")
     reached = sorted({kind for name in strategy.channels for kind in rules.channels[name].reached_by})
     held_out = _variant(HOLDOUT, rules.holdout.salt, {HELD_OUT: rules.holdout.share}).isin(HELD_OUT, CONFLICT)
-    reason = (
-        F.when(_holds("is_staff"), "staff")
-        .when(~_holds("consent_marketing"), "no_consent")
-        .when(_holds("is_suppressed"), "suppressed")
+    by_person = (
+        F.when(holds("is_staff"), "staff")
+        .when(~holds("consent_marketing"), "no_consent")
+        .when(holds("is_suppressed"), "suppressed")
         .when(held_out, HELD_OUT)
     )
-    if strategy.needs_finance:
-        reason = (
-            reason.when(~_holds("consent_finance"), "no_finance_consent")
-            .when(_holds("is_minor"), "minor")
-            .when(_holds("needs_human_review"), "human_review")
-        )
-    reason = (
-        reason.when(F.datediff(F.lit(as_of), last) < strategy.rest_days, "contacted_recently")
+    by_goal = [barred_from_finance()] if strategy.needs_finance else []
+    by_contacts = (
+        F.when(F.datediff(F.lit(as_of), last) < strategy.rest_days, "contacted_recently")
         .when(~F.arrays_overlap("reach", F.array(*map(F.lit, reached))), "unreachable")
         .when(F.size(channels) == 0, "unsubscribed")
     )
+    reason = F.coalesce(by_person, *by_goal, by_contacts)
     return F.struct(reason.alias("reason"), channels.alias("channels"))
 
 
@@ -192,7 +187,7 @@ def _decisions(rules: ContactRules) -> Column:
 def _told(decided: DataFrame, as_of: date, day: date, acting: Mapping[str, Strategy], rules: ContactRules) -> DataFrame:
     """Decisions with all that is said to the customer; nothing personal without consent to it."""
     code, channel, reason = F.col("_d.strategy"), F.col("_d.channel"), F.col("_d.reason")
-    is_contact, is_personal = reason.isNull(), _holds("consent_personalised")
+    is_contact, is_personal = reason.isNull(), holds("consent_personalised")
     offer = _of_strategy(code, acting, _offer)
     told = {
         "run_date": F.lit(as_of),
@@ -274,10 +269,6 @@ def _cost(strategy: Strategy, channel: Column, rules: ContactRules) -> Column:
         own = strategy.cost_per_contact
         cost = F.when(channel == name, F.lit(rules.channels[name].cost if own is None else own)).otherwise(cost)
     return cost
-
-
-def _holds(name: str) -> Column:
-    return F.coalesce(F.col(name), F.lit(False))
 
 
 def _sql(names: Iterable[str]) -> str:

@@ -55,6 +55,11 @@ def with_owner(frame: DataFrame, identities: DataFrame) -> DataFrame:
     return frame.join(owners, ["lead_identifier_type", "lead_identifier"], "left")
 
 
+def is_certain() -> Column:
+    """Whether an identifier of silver.identities is its owner's for sure: enough to reach them by it."""
+    return F.col("status").isin("linked", "alone")
+
+
 def customer_id(identifier_type: Column, identifier: Column) -> Column:
     """`C` and 32 hex characters of the SHA-256 of `type:value`; null when either is."""
     return F.concat(F.lit("C"), F.substring(F.sha2(F.concat(identifier_type, F.lit(":"), identifier), 256), 1, 32))

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import gold
+from transforms.eligibility import FINANCE_READS, barred_from_finance, holds
 from transforms.recommendations.rules import FinanceProduct
 
-READ = ("customer_id", "consent_personalised", "consent_finance", "is_minor", "needs_human_review")
-
-
-def may_be_offered() -> Column:
-    """Who may be offered finance products at all; no setting widens this.
-
-    Both consents given, no minor, and no negative risk tier that a person has not looked at.
-    """
-    consents = F.coalesce("consent_personalised", F.lit(False)) & F.coalesce("consent_finance", F.lit(False))
-    return consents & ~F.coalesce("is_minor", F.lit(False)) & ~F.coalesce("needs_human_review", F.lit(False))
+READ = ("customer_id", "consent_personalised", *FINANCE_READS)
 
 
 def recommend_finance(portraits: DataFrame, as_of: date, products: tuple[FinanceProduct, ...]) -> DataFrame:
@@ -30,7 +22,8 @@ def recommend_finance(portraits: DataFrame, as_of: date, products: tuple[Finance
 
     `reason` is the rule itself, not the customer's figures: the list is read by people who do not need these.
     """
-    dated = portraits.where(may_be_offered()).withColumn("as_of", F.lit(as_of))
+    may_be_offered = holds("consent_personalised") & barred_from_finance().isNull()
+    dated = portraits.where(may_be_offered).withColumn("as_of", F.lit(as_of))
     fits = [
         F.when(
             F.expr(product.when),
