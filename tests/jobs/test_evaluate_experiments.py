@@ -174,7 +174,7 @@ def test_who_counts_from_when_on_and_what_they_did(ctx: JobContext) -> None:
     }
     past = {key: str(r.x_net_amount) for key, r in found.items() if r.x_net_amount}
     assert past == {("E", "C1"): "200.00", ("E", "C4"): "100.00", (HOLDOUT, "C1"): "107.00",
-                    ("dated", "C1"): "150.00", ("dated", "C2"): "300.00"}  # fmt: skip
+                    ("dated", "C1"): "100.00", ("dated", "C2"): "300.00"}  # fmt: skip
     assert {r.x_visit + r.x_order for r in found.values()} == {0}  # shipped rates look at no past
     assert {key[1] for key, r in found.items() if r.is_complete and key[0] == "E"} == {"C2", "C4"}
 

@@ -44,11 +44,11 @@ def recorded_variants(assignments: DataFrame, identities: DataFrame, as_of: date
 
 
 def assigned_variants(assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:
-    """(experiment_id, customer_id, variant, drawn_date), as recorded up to `as_of`; key (experiment_id, customer_id).
+    """(experiment_id, customer_id, variant, drawn_date, recorded_date), as recorded up to `as_of`; key the first two.
 
     An assignment belongs to who owns its anchor now. Of several, as after a merge of customers, those carried by events
-    win over drawn ones, then the earlier; variants that differ and are equally old are a `conflict`. `drawn_date` is
-    that of the earliest drawn one; null where events alone say so.
+    win over drawn ones, then the earlier; variants that differ and are equally old are a `conflict`. `recorded_date` is
+    the earliest assignment's, `drawn_date` the earliest drawn one's: null where events alone say so.
     """
     known = _owned(assignments.where(F.col("assigned_date") <= F.lit(as_of)), identities)
     rank = F.when(F.col("source") == "event", 0).otherwise(1)
@@ -57,7 +57,9 @@ def assigned_variants(assignments: DataFrame, identities: DataFrame, as_of: date
     last = F.max(F.struct(-rank, -days, F.col("variant")))  # of equal age the other end of the alphabet
     agreed = F.when(first["variant"] == last["variant"], first["variant"]).otherwise(CONFLICT)
     drawn_date = F.min(F.when(F.col("source") == "hash", F.col("assigned_date")))
-    return known.groupBy("experiment_id", "customer_id").agg(agreed.alias("variant"), drawn_date.alias("drawn_date"))
+    return known.groupBy("experiment_id", "customer_id").agg(
+        agreed.alias("variant"), drawn_date.alias("drawn_date"), F.min("assigned_date").alias("recorded_date")
+    )
 
 
 def drawn_assignments(plan: DataFrame, assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:

@@ -23,8 +23,8 @@ def assigned_customers(
         stays: gold.segment_history.
 
     `first_date` is the first day that counts: the declared start; else the day after a plan drew the variant, since
-    plans are for the next day; else the day of the first event that carries the experiment. Who starts after `as_of`
-    is not in it. `segments` are `all` and the primary segment of the day before the first: a later one may be what
+    plans are for the next day; else the day of the first event that carries the experiment (where those events are
+    somebody else's by now, the day on which they were recorded). Who starts after `as_of` is not in it. `segments` are `all` and the primary segment of the day before the first: a later one may be what
     the experiment did, and within it the variants are no longer alike.
     """
     shown = _first_shown(events, as_of)
@@ -32,7 +32,7 @@ def assigned_customers(
     declared = F.lit(None).cast("date")
     for name, start in start_dates.items():
         declared = F.when(F.col("experiment_id") == name, F.lit(start)).otherwise(declared)
-    first = F.coalesce(declared, F.date_add("drawn_date", 1), F.col("shown_date"))
+    first = F.coalesce(declared, F.date_add("drawn_date", 1), F.col("shown_date"), F.col("recorded_date"))
     started = variants.join(shown, ["experiment_id", "customer_id"], "left").select(
         "experiment_id", "customer_id", "variant", first.alias("first_date")
     )
