@@ -24,8 +24,10 @@ def assigned_customers(
 
     `first_date` is the first day that counts: the declared start; else the day after a plan drew the variant, since
     plans are for the next day; else the day of the first event that carries the experiment (where those events are
-    somebody else's by now, the day on which they were recorded). Who starts after `as_of` is not in it. `segments` are `all` and the primary segment of the day before the first: a later one may be what
-    the experiment did, and within it the variants are no longer alike.
+    somebody else's by now, the day on which they were recorded). Who starts after `as_of` is not in it.
+
+    `segments` are `all` and the primary segment of the day before the first: a later one may be what the experiment
+    did, and within it the variants are no longer alike.
     """
     shown = _first_shown(events, as_of)
     start_dates = {name: e.start_date for name, e in rules.declared.items() if e.start_date}
