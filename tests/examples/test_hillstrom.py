@@ -52,7 +52,7 @@ def hold(rows: Iterable[Mapping[str, Any]]) -> None:
         "net_amount": [Decimal("5.300"), Decimal("3.256")],
     }
     lifts = [found["net_amount", variant]["lift"] for variant in (MENS, WOMENS)]
-    assert lifts == [Decimal("0.769827"), Decimal("0.424412")] or lifts == [Decimal("0.769828"), Decimal("0.424412")]
+    assert lifts == [Decimal("0.769827"), Decimal("0.424412")]
     women = found["net_amount", WOMENS]
     assert round(women["p_value"], 5) == Decimal("0.00113")
     assert women["p_adjusted"] == women["p_value"]  # the largest of six
