@@ -24,6 +24,7 @@ _UNBOUNDED = {
     "gold.contact_plan",
     "gold.contact_summary",
     "gold.experiment_assignments",
+    "gold.experiment_results",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

@@ -30,6 +30,7 @@ OTHERWISE_NAMED = {
     "consent_marketing": "DESIGN section 4 names it so; what is consented to reads better than is_consenting_to_…",
     "consent_personalised": "as above",
     "consent_finance": "as above",
+    "cuped_used": "as above",
     "needs_human_review": "DESIGN section 4 names it so",
     "valid_from": "the two ends of an interval, as DESIGN section 4 names them",
     "valid_to": "as above",

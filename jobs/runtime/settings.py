@@ -22,6 +22,8 @@ from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import ContactRules, Strategy, check_reach, check_strategies
 from transforms.contracts import gold, silver
 from transforms.customers import CustomerRules
+from transforms.experiments.designs import planned_experiments
+from transforms.experiments.rules import ExperimentRules, check_experiments
 from transforms.expressions import nearest
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
@@ -37,7 +39,18 @@ from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "recommendations", "strategies", "kpis")
+SECTION_FILES = (
+    "base",
+    "identity",
+    "tags",
+    "rfm",
+    "value",
+    "segments",
+    "recommendations",
+    "strategies",
+    "experiments",
+    "kpis",
+)
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -123,6 +136,7 @@ class Settings(BaseModel):
     contacts: ContactRules
     strategies: dict[str, Strategy]
     recommendations: RecommendationRules
+    experiments: ExperimentRules
     kpis: KpiRules
     spark: dict[str, str] = {}
 
@@ -363,12 +377,14 @@ def _column_problems(settings: Settings) -> list[str]:
     strategies = check_strategies(
         settings.strategies, settings.contacts, segments, portrait, list(settings.identity.tier)
     )
+    planned = planned_experiments(settings.strategies, settings.contacts.holdout)
     unplannable = [name for name in PLANNED_BY if name not in portrait]
     return [
         *[f"segments.yaml: {problem}" for problem in check_segment_columns(settings.segments, known)],
         *[f"recommendations.yaml: {problem}" for problem in recommended],
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
+        *[f"experiments.yaml: {problem}" for problem in check_experiments(settings.experiments, planned)],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],

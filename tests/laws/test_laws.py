@@ -48,6 +48,7 @@ SINCE_THE_RUN_BEFORE = [
     "gold.segment_history",
     "gold.segment_flows",
     "gold.experiment_assignments",
+    "gold.experiment_results",  # who was drawn on an earlier night has more days behind them
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 # So short a chain can only be asked what follows in 20 days.

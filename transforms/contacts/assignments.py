@@ -37,10 +37,18 @@ def drawn(customer_id: Column, experiment_id: str, salt: str, shares: Mapping[st
 
 
 def recorded_variants(assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:
-    """(customer_id, `variants`: experiment to variant), as recorded up to `as_of`; key customer_id.
+    """(customer_id, `variants`: experiment to variant), as recorded up to `as_of`; key customer_id."""
+    entries = F.array_sort(F.collect_list(F.struct("experiment_id", "variant")))
+    variants = assigned_variants(assignments, identities, as_of)
+    return variants.groupBy("customer_id").agg(F.map_from_entries(entries).alias("variants"))
+
+
+def assigned_variants(assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:
+    """(experiment_id, customer_id, variant, drawn_date, recorded_date), as recorded up to `as_of`; key the first two.
 
     An assignment belongs to who owns its anchor now. Of several, as after a merge of customers, those carried by events
-    win over drawn ones, then the earlier; variants that differ and are equally old are a `conflict`.
+    win over drawn ones, then the earlier; variants that differ and are equally old are a `conflict`. `recorded_date` is
+    the earliest assignment's, `drawn_date` the earliest drawn one's: null where events alone say so.
     """
     known = _owned(assignments.where(F.col("assigned_date") <= F.lit(as_of)), identities)
     rank = F.when(F.col("source") == "event", 0).otherwise(1)
@@ -48,9 +56,10 @@ def recorded_variants(assignments: DataFrame, identities: DataFrame, as_of: date
     first = F.min(F.struct(rank, days, F.col("variant")))
     last = F.max(F.struct(-rank, -days, F.col("variant")))  # of equal age the other end of the alphabet
     agreed = F.when(first["variant"] == last["variant"], first["variant"]).otherwise(CONFLICT)
-    variants = known.groupBy("customer_id", "experiment_id").agg(agreed.alias("variant"))
-    entries = F.array_sort(F.collect_list(F.struct("experiment_id", "variant")))
-    return variants.groupBy("customer_id").agg(F.map_from_entries(entries).alias("variants"))
+    drawn_date = F.min(F.when(F.col("source") == "hash", F.col("assigned_date")))
+    return known.groupBy("experiment_id", "customer_id").agg(
+        agreed.alias("variant"), drawn_date.alias("drawn_date"), F.min("assigned_date").alias("recorded_date")
+    )
 
 
 def drawn_assignments(plan: DataFrame, assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:

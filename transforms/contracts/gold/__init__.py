@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
+from transforms.contracts.gold.experiments import EXPERIMENT_RESULTS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
 from transforms.contracts.gold.portrait import (
@@ -46,6 +47,7 @@ TABLES = (
     CONTACT_PLAN,
     CONTACT_SUMMARY,
     EXPERIMENT_ASSIGNMENTS,
+    EXPERIMENT_RESULTS,
     KPI_CATALOGUE,
     KPI_VALUES,
 )
@@ -58,6 +60,7 @@ __all__ = [
     "CUSTOMER_SLICE_DAYS",
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
+    "EXPERIMENT_RESULTS",
     "IDENTITY_QUALITY",
     "KPI_CATALOGUE",
     "KPI_VALUES",
