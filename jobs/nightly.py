@@ -15,6 +15,7 @@ from jobs import (
     build_segments,
     clean_events,
     compute_tags,
+    evaluate_campaigns,
     ingest_events,
     plan_contacts,
     publish,
@@ -42,6 +43,7 @@ STEPS: dict[str, Job] = {
     "recommend-products": recommend_products.run,
     "plan-contacts": plan_contacts.run,
     "report-kpis": report_kpis.run,
+    "evaluate-campaigns": evaluate_campaigns.run,
     "audit": audit.run,
     "publish": publish.run,
 }

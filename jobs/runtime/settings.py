@@ -18,11 +18,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.campaigns.rules import CampaignRules
+from transforms.campaigns.rules import check_columns as check_review_columns
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import ContactRules, Strategy, check_strategies
 from transforms.contracts import gold, silver
 from transforms.customers import CustomerRules
 from transforms.expressions import nearest
+from transforms.funnels import Funnel
+from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
@@ -37,7 +41,19 @@ from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
 
-SECTION_FILES = ("base", "identity", "tags", "rfm", "value", "segments", "recommendations", "strategies", "kpis")
+SECTION_FILES = (
+    "base",
+    "identity",
+    "tags",
+    "rfm",
+    "value",
+    "segments",
+    "recommendations",
+    "strategies",
+    "kpis",
+    "campaigns",
+    "funnels",
+)
 ENVIRONMENTS = ("local", "cluster")
 
 
@@ -124,6 +140,8 @@ class Settings(BaseModel):
     strategies: dict[str, Strategy]
     recommendations: RecommendationRules
     kpis: KpiRules
+    campaigns: CampaignRules
+    funnels: dict[str, Funnel] = Field(min_length=1)
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -352,6 +370,8 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
+        *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
+        *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],

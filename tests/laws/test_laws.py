@@ -47,6 +47,7 @@ SINCE_THE_RUN_BEFORE = [
     "gold.tag_health",
     "gold.segment_history",
     "gold.segment_flows",
+    "gold.campaign_reviews",  # the control is whom the plans of earlier nights left alone
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
 # So short a chain can only be asked what follows in 20 days.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transforms.contracts.gold.campaigns import CAMPAIGN_RESULTS, CAMPAIGN_REVIEWS, FUNNELS
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
@@ -48,9 +49,14 @@ TABLES = (
     EXPERIMENT_ASSIGNMENTS,
     KPI_CATALOGUE,
     KPI_VALUES,
+    CAMPAIGN_RESULTS,
+    CAMPAIGN_REVIEWS,
+    FUNNELS,
 )
 
 __all__ = [
+    "CAMPAIGN_RESULTS",
+    "CAMPAIGN_REVIEWS",
     "CLUSTER_CENTRES",
     "CONTACT_PLAN",
     "CONTACT_SUMMARY",
@@ -58,6 +64,7 @@ __all__ = [
     "CUSTOMER_SLICE_DAYS",
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
+    "FUNNELS",
     "IDENTITY_QUALITY",
     "KPI_CATALOGUE",
     "KPI_VALUES",
