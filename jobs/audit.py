@@ -28,6 +28,8 @@ _UNBOUNDED = {
     "gold.campaign_results",
     "gold.campaign_reviews",
     "gold.funnels",
+    "gold.path_flows",
+    "gold.page_heat",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

@@ -1,5 +1,5 @@
 """evaluate-campaigns: silver.events, orders, gold.segment_members, contact_plan -> gold.campaign_results,
-campaign_reviews, funnels."""
+campaign_reviews, funnels, path_flows, page_heat."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from transforms.campaigns.reviews import review_campaigns
 from transforms.contracts import gold, silver
 from transforms.funnels import count_funnels
 from transforms.identity.anchors import with_owner
+from transforms.visits import find_visits, page_heat, path_flows
 
 
 def run(ctx: JobContext) -> None:
-    """What campaigns brought by every attribution, each against its predecessors and control; and the funnels."""
+    """What campaigns brought, each against its predecessors and control; funnels, and the ways within visits."""
     orders = ctx.owned(silver.ORDERS)
     side_by_side(lambda: _campaigns(ctx, orders), lambda: _funnels(ctx, orders))
+    _visits(ctx)
 
 
 def _campaigns(ctx: JobContext, orders: DataFrame) -> None:
@@ -36,6 +38,16 @@ def _funnels(ctx: JobContext, orders: DataFrame) -> None:
     ctx.facts["steps of funnels"] = ctx.tables.overwrite_slice(
         gold.FUNNELS, counted.coalesce(1), run_date=ctx.run_date
     ).rows
+
+
+def _visits(ctx: JobContext) -> None:
+    visits = ctx.settled(find_visits(ctx.events(), ctx.run_date, ctx.settings.visits), ctx.event_count)
+    flows = path_flows(visits, ctx.run_date, ctx.settings.visits).coalesce(1)
+    heat = page_heat(visits, ctx.run_date).coalesce(1)
+    side_by_side(
+        lambda: ctx.tables.overwrite_slice(gold.PATH_FLOWS, flows, run_date=ctx.run_date),
+        lambda: ctx.tables.overwrite_slice(gold.PAGE_HEAT, heat, run_date=ctx.run_date),
+    )
 
 
 def _segments(ctx: JobContext) -> DataFrame:

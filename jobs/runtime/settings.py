@@ -40,6 +40,8 @@ from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
+from transforms.visits import VisitRules
+from transforms.visits import check_columns as check_visit_columns
 
 SECTION_FILES = (
     "base",
@@ -142,6 +144,7 @@ class Settings(BaseModel):
     kpis: KpiRules
     campaigns: CampaignRules
     funnels: dict[str, Funnel] = Field(min_length=1)
+    visits: VisitRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -372,6 +375,7 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
         *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
+        *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],

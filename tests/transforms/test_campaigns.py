@@ -53,7 +53,7 @@ def by_hand(touches: list[tuple[datetime, str, str]], cents: int, method: str) -
 
 @pytest.fixture(scope="module")
 def world() -> dict[str, Any]:
-    """Random touches and orders of 40 members and some guests in 30 days, in ticks of four hours; and people by hand."""
+    """Random touches and orders of 40 members and some guests in 30 days, in ticks of four hours."""
     chance = random.Random(7)
     events: list[dict[str, Any]] = []
     orders: list[dict[str, Any]] = []
@@ -230,8 +230,8 @@ def test_reviews_say_what_fell_and_where_to_look(spark: SparkSession) -> None:
         *[result("care-2", 90, method, targeted=3000, reached=2700, opened=900, clicked=180) for method in both],
         # opened by 180 of 1,000: less than 80 % of what the two before had, 1,200 of 4,000
         *[result("care-3", 60, method, opened=180, clicked=40) for method in both],
-        # clicked as before and bought by 10 of 1,000; 31 left
-        *[result("care-4", 30, method, converted=10, unsubscribed=31) for method in both],
+        # clicked as before and bought by 12 of 1,000; 31 left
+        *[result("care-4", 30, method, converted=12, unsubscribed=31) for method in both],
         *[result("18", 30, method, roi=Decimal("-0.500000")) for method in both],  # no strategy in its name
         result("care-4", 30, segment="vip"),
         result(UNATTRIBUTED, 0, started_date=None),
@@ -294,4 +294,6 @@ def test_review_rules_read_what_reviews_have() -> None:
     assert check_columns(rules) == []
     wrong = next(iter(rules.reviews.values())).model_copy(update={"when": "open_rat < 0.1"})
     told = check_columns(rules.model_copy(update={"reviews": {"x": wrong}}))
-    assert told == ["campaigns.reviews.x.when: 'open_rat' is not a column here; nearest: open_rate, roi, reach_rate"]
+    assert told == [
+        "campaigns.reviews.x.when: 'open_rat' is not a column here; nearest: open_rate, previous_open_rate, conversion_rate"
+    ]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from transforms.contracts.gold.campaigns import CAMPAIGN_RESULTS, CAMPAIGN_REVIEWS, FUNNELS
+from transforms.contracts.gold.campaigns import (
+    CAMPAIGN_RESULTS,
+    CAMPAIGN_REVIEWS,
+    FUNNELS,
+    PAGE_HEAT,
+    PATH_FLOWS,
+)
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
@@ -52,6 +58,8 @@ TABLES = (
     CAMPAIGN_RESULTS,
     CAMPAIGN_REVIEWS,
     FUNNELS,
+    PATH_FLOWS,
+    PAGE_HEAT,
 )
 
 __all__ = [
@@ -69,7 +77,9 @@ __all__ = [
     "KPI_CATALOGUE",
     "KPI_VALUES",
     "MODEL_CHECKS",
+    "PAGE_HEAT",
     "PARETO",
+    "PATH_FLOWS",
     "RECOMMENDATIONS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",

@@ -98,3 +98,41 @@ FUNNELS = Table(
         Column("drop_off", RATIO, "流失率", "1 less rate_from_previous; null on step 1"),
     ),
 )
+
+PATH_FLOWS = Table(
+    layer="gold",
+    name="path_flows",
+    label="访问路径",
+    grain="one transition between steps of visits, or one of the most frequent paths, of a run date",
+    key=("run_date", "kind", "path"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("kind", "string", "种类", "transition (two steps) or path (a whole visit)"),
+        Column("path", "string", "路径", "The steps with > between them; repeats of a step are one"),
+        Column("from_step", "string", "起步", "Of a transition: page or event type; (start) of the visit"),
+        Column("to_step", "string", "下一步", "Of a transition: page or event type; (end) of the visit"),
+        Column("sessions", "bigint", "访问数", "Visits that went this way at least once"),
+        Column("share", RATIO, "占比", "Of the visits with from_step; of paths: of all visits"),
+        Column("converted", "bigint", "成交访问数", "Of these visits, those that convert"),
+    ),
+)
+
+PAGE_HEAT = Table(
+    layer="gold",
+    name="page_heat",
+    label="页面热度",
+    grain="one page or zone of a run date",
+    key=("run_date", "kind", "place"),
+    partition_by=("run_date",),
+    columns=(
+        RUN_DATE,
+        Column("kind", "string", "种类", "page or zone (of a page or shelf)"),
+        Column("place", "string", "页面或区域", "The page or zone"),
+        Column("visits", "bigint", "访问数", "Visits in which it was seen"),
+        Column("event_count", "bigint", "事件数", "Events on it"),
+        Column("dwell_seconds", "bigint", "停留秒数", "Seconds spent on it"),
+        Column("converted", "bigint", "成交访问数", "Of these visits, those that convert"),
+        Column("conversion", RATIO, "转化率", "Converted, of visits"),
+    ),
+)
