@@ -206,7 +206,7 @@ def test_whole_year_has_the_published_contacts(year: Tables) -> None:
         for kind in ("coupon_redeem", "touch")
     ]
     assert pairs[0].join(pairs[1], ["lead_identifier", "campaign_id"]).count() == 792  # all by targeted households
-    kinds = events.where("event_type = 'touch'").groupBy(F.col("props")["campaign_type"]).count()
+    kinds = events.where("event_type = 'touch'").groupBy("content_type").count()
     assert dict(kinds.collect()) == {"A": 3_647, "B": 2_368, "C": 574}
 
 
