@@ -207,7 +207,7 @@ def test_whole_year_has_the_published_contacts(year: Tables) -> None:
     ]
     assert pairs[0].join(pairs[1], ["lead_identifier", "campaign_id"]).count() == 792  # all by targeted households
     kinds = events.where("event_type = 'touch'").groupBy("content_type").count()
-    assert dict(kinds.collect()) == {"A": 3_647, "B": 2_368, "C": 574}
+    assert dict(kinds.collect()) == {"Type A": 3_647, "Type B": 2_368, "Type C": 574}
 
 
 def test_every_row_of_the_year_is_accounted_for(year: Tables) -> None:

@@ -58,7 +58,7 @@ def campaign_results(
     bought = _purchases(events, orders, as_of, rules)
     known = bought.where("customer_id is not null")
     happened = known.unionByName(_answers(events, as_of, rules), allowMissingColumns=True)
-    followed = happened.join(touches, "customer_id", "left").select("customer_id", F.inline(_credits(rules)))
+    followed = _followed(happened.join(touches, "customer_id", "left"), rules)
     guests = bought.where("customer_id is null").select("customer_id", F.inline(_unattributed(F.col("cents"))))
     sent = touches.select("customer_id", F.inline(F.transform("touches", _sent)))
     credits = followed.unionByName(guests).unionByName(sent, allowMissingColumns=True)
@@ -125,14 +125,21 @@ def _answers(events: DataFrame, as_of: date, rules: CampaignRules) -> DataFrame:
     )
 
 
+def _followed(happened: DataFrame, rules: CampaignRules) -> DataFrame:
+    """(customer_id and a credit): what each happening counts for, given the customer's touches."""
+    before = happened.withColumn("before", F.filter("touches", lambda touch: touch["at"] <= F.col("at")))
+    near = before.withColumn("in_window", _within(rules.window_days))
+    return near.select("customer_id", F.inline(_credits(rules)))
+
+
+def _within(days: int) -> Column:
+    """The touches before a happening, at most so many days."""
+    return F.filter("before", lambda touch: F.col("at") <= touch["at"] + days * _DAY)
+
+
 def _credits(rules: CampaignRules) -> Column:
-    """All credits of one happening, given the customer's touches."""
-    before = F.filter(F.col("touches"), lambda touch: touch["at"] <= F.col("at"))
-
-    def within(days: int) -> Column:
-        return F.filter(before, lambda touch: F.col("at") <= touch["at"] + days * _DAY)
-
-    in_window = within(rules.window_days)
+    """All credits of one happening."""
+    before, in_window = F.col("before"), F.col("in_window")
     of_campaign = F.filter(before, lambda touch: touch["campaign_id"] == F.col("campaign_id"))
     of_channel = F.filter(of_campaign, lambda touch: touch["channel"] == F.col("channel"))
     last = F.when(F.col("campaign_id").isNull(), F.slice(in_window, -1, 1)).otherwise(
@@ -142,7 +149,7 @@ def _credits(rules: CampaignRules) -> Column:
     for event_type, name in ANSWERS.items():
         kind = F.when(F.col("event_type") == event_type, F.lit(name)).otherwise(kind)
     is_order = F.col("event_type") == "order"
-    woken = F.filter(within(rules.wake_up_days), lambda touch: touch["is_asleep"])
+    woken = F.filter(_within(rules.wake_up_days), lambda touch: touch["is_asleep"])
     activated = F.filter(in_window, lambda touch: touch["is_new"])
     nothing = F.array().cast(f"array<{_CREDIT}>")
 
