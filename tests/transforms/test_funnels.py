@@ -87,8 +87,8 @@ def test_nobody_comes_further_or_less_far_than_their_events_allow(spark: SparkSe
     for number in range(120):
         name = f"M{number:03}"
         likely = chance.choice([("a", "b", "c", "order"), ("a", "a", "b", "order", "order", "order", "c")])
-        for place in range(chance.randint(1, 9)):
-            when = first + timedelta(hours=12 * chance.randint(0, 8))
+        for place in range(chance.randint(1, 14)):
+            when = first + timedelta(hours=12 * chance.randint(0, 6))
             kind, key = chance.choice(likely), f"{name}-{place}"
             stories.setdefault(name, []).append((when, kind, key))
             lines = chance.randint(1, 2) if kind == "order" else 1
