@@ -11,6 +11,7 @@ from jobs.runtime.movement import members_of, write_movement
 from jobs.runtime.portraits import portraits, segment_facts_of
 from transforms.contracts import Table, gold, silver
 from transforms.segments import (
+    READ_TAGS,
     build_segments,
     concentration,
     segment_overlaps,
@@ -18,15 +19,19 @@ from transforms.segments import (
     value_activity_matrix,
 )
 
+_MEASURED = sorted({"value_tier"}.union(*READ_TAGS.values()))
+
 
 def run(ctx: JobContext) -> None:
     """Every customer's primary segment and all secondary ones, who moved, and what the segments are worth."""
     rules, day = ctx.settings.segments, ctx.run_date
-    facts = ctx.settled(segment_facts_of(ctx.tables.read, ctx.settings, day), ctx.tables.read(silver.CUSTOMERS).count())
+    size = ctx.tables.read(silver.CUSTOMERS).count()
+    facts = ctx.settled(segment_facts_of(ctx.tables.read, ctx.settings, day), size)
     customers = portraits(ctx).join(facts, "customer_id", "left")
     members = build_segments(customers, day, rules)
     ctx.facts["memberships"] = ctx.tables.overwrite_slice(gold.SEGMENT_MEMBERS, members, run_date=day).rows
-    side_by_side(lambda: write_movement(ctx), lambda: _write_measures(ctx, customers, facts))
+    measured = ctx.settled(customers.select("customer_id", *_MEASURED), size)  # a join of four tables, used twice
+    side_by_side(lambda: write_movement(ctx), lambda: _write_measures(ctx, measured, facts))
 
 
 def _write_measures(ctx: JobContext, customers: DataFrame, facts: DataFrame) -> None:

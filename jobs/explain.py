@@ -50,7 +50,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
     nodes = [_node(text, settings, arguments.env) for text in getattr(arguments, "identifiers", ())]
     tables = Tables(build_session(settings), arguments.lake, "explain", None)
     published = PublishedTables(tables, getattr(arguments, "date", None))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)  # lists in values look like markup
     if arguments.what == "tag":
         return explain_tag(published, console, settings, arguments.customer_id, arguments.tag)
     if arguments.what == "segment":

@@ -1,6 +1,7 @@
 """export-contacts: the published contact plan of a date -> a file per channel, with addresses from the vault.
 
-Consent is asked again of the newest published customers: the plan may be older than a customer's change of mind.
+Consent is asked again of the newest published customers: the plan may be older than a customer's change of mind; so is
+the list of people who are not to be contacted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jobs.runtime.job import JobContext, RunFailed, a_date, add_settings_argumen
 from jobs.runtime.keys import opened_column
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import SettingsError
+from jobs.runtime.suppressions import suppressed_customers
 from jobs.runtime.tables import Tables
 from jobs.runtime.vault import readable_vault
 from transforms.contacts.export import (
@@ -107,7 +109,9 @@ def _contacts(ctx: JobContext, channels: Sequence[str]) -> DataFrame:
     identities = newest.read(silver.IDENTITIES)
     addresses = addresses_of(planned, identities, _vault(ctx, tables, used, personal), types, personal)
     unsubscribed = unsubscribed_since(newest.read(silver.EVENTS), identities, ctx.run_date)
-    contacts = contacts_to_send(planned, newest.read(silver.CUSTOMERS), unsubscribed, addresses, reached_by)
+    suppressed = suppressed_customers(ctx, identities)
+    customers = newest.read(silver.CUSTOMERS)
+    contacts = contacts_to_send(planned, customers, suppressed, unsubscribed, addresses, reached_by)
     return ctx.settled(contacts, sum(sizes.values()))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main, side_by_side
-from jobs.runtime.keys import stored_identifier
 from jobs.runtime.portraits import portraits
+from jobs.runtime.suppressions import suppressed_customers
 from transforms.contacts.assignments import carried_assignments, drawn_assignments, recorded_variants
 from transforms.contacts.history import EVENT_TYPES, contact_history
 from transforms.contacts.plan import PLANNED_BY, plan_contacts, summarise_contacts
@@ -67,7 +66,7 @@ def _people(ctx: JobContext, events: DataFrame, variants: DataFrame) -> DataFram
         contact_history(events, ctx.run_date, strategies, ctx.settings.contacts),
         _recommendations(ctx),
         variants,
-        _suppressed(ctx, identities),
+        suppressed_customers(ctx, identities),
     ]
     people = _segments(ctx, strategies)
     for part in parts:
@@ -100,20 +99,6 @@ def _recommendations(ctx: JobContext) -> DataFrame:
         return F.transform(ranked, lambda r: F.struct(r["product_id"], r["category"])).alias(kind)
 
     return rows.groupBy("customer_id").agg(best("goods"), best("finance"))
-
-
-def _suppressed(ctx: JobContext, identities: DataFrame) -> DataFrame:
-    """(customer_id, `is_suppressed`) of people whom the settings list, on the contact date."""
-    contacts = ctx.settings.contacts
-    day = ctx.run_date + timedelta(days=contacts.days_ahead)
-    listed = [
-        (entry.identifier_type, stored_identifier(entry.identifier_type, entry.identifier, ctx.settings, ctx.env))
-        for entry in contacts.suppressed
-        if entry.until_date is None or entry.until_date >= day
-    ]
-    named = ctx.spark.createDataFrame(sorted({*listed}), "identifier_type string, identifier string")
-    owners = identities.join(F.broadcast(named), ["identifier_type", "identifier"]).where("customer_id is not null")
-    return owners.select("customer_id", F.lit(True).alias("is_suppressed")).distinct()
 
 
 if __name__ == "__main__":

@@ -72,3 +72,8 @@ def _leave_no_trace(request: pytest.FixtureRequest) -> Iterator[None]:
     for key, value in _SETTINGS.items():
         if session.conf.isModifiable(key) and session.conf.get(key) != value:
             session.conf.set(key, value)  # a job puts its environment's settings on the session it is given
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The laws first: they take one of two workers for most of the time that the other needs for all else."""
+    items.sort(key=lambda item: "laws" not in item.path.parts)

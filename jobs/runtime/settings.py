@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from transforms.campaigns.rules import CampaignRules
 from transforms.campaigns.rules import check_columns as check_review_columns
 from transforms.contacts.plan import PLANNED_BY
-from transforms.contacts.rules import ContactRules, Strategy, check_strategies
+from transforms.contacts.rules import ContactRules, Strategy, check_reach, check_strategies
 from transforms.contracts import gold, silver
 from transforms.customers import CustomerRules
 from transforms.expressions import nearest
@@ -203,12 +203,30 @@ def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> S
         _merge(tree, values, override)
     tree.values["sources"] = _read_sources(folder, tree)
     settings = _validated(tree)
+    _check_reach(settings, tree)
     if settings.identity.match and importlib.util.find_spec("splink") is None:
         raise SettingsError(
             f"{tree.origin['identity', 'match']}: identity.match: needs Splink, which is not installed; "
             "run: pip install 'retail-portraits[match]'"
         )
     return settings
+
+
+def _check_reach(settings: Settings, tree: _Tree) -> None:
+    """Channels that somebody's own file says must reach people by types that are declared.
+
+    Shipped channels whose types somebody's identity.yaml does not know reach nobody.
+    """
+    own = [
+        name for name in settings.contacts.channels if _is_own(tree.origin["contacts", "channels", name, "reached_by"])
+    ]
+    problems = check_reach(settings.contacts, settings.identity.tier, own)
+    if problems:
+        raise SettingsError("\n".join(f"{tree.origin['contacts', 'channels']}: {problem}" for problem in problems))
+
+
+def _is_own(origin: str) -> bool:
+    return origin not in {f"conf/{name}.yaml" for name in (*SECTION_FILES, *ENVIRONMENTS)}
 
 
 def digest(settings: Settings) -> str:

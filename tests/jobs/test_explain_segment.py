@@ -35,7 +35,11 @@ RULES = SegmentRules.model_validate(
             declared("fair", "m_score >= 3"),
             declared("other", "true"),
         ],
-        "secondary": [declared("top", "amount_top_percent <= 50"), declared("quiet", "days_since_last_order > 90")],
+        "secondary": [
+            declared("top", "amount_top_percent <= 50"),
+            declared("quiet", "days_since_last_order > 90"),
+            declared("rising", "size(high_potential_reasons) > 0"),
+        ],
     }
 )
 
@@ -67,12 +71,15 @@ def shelf(spark: SparkSession) -> Shelf:
             {"run_date": DAY, "scope": "chain", "scope_value": "all", "customer_id": c, "m_score": 4, "f_score": 3}
             for c in amounts
         ],
-        gold.CUSTOMER_VALUES: [{"run_date": DAY, "customer_id": c} for c in amounts],
+        gold.CUSTOMER_VALUES: [
+            {"run_date": DAY, "customer_id": c, "high_potential_reasons": ["views: 9"] if c == "C1" else []}
+            for c in amounts
+        ],
         gold.SEGMENT_MEMBERS: [
             {"run_date": DAY, "segment": segment, "customer_id": c, "kind": kind, "reasons": []}
             for c, segment, kind in [
-                ("C1", "fair", "primary"), ("C1", "top", "secondary"), ("C2", "fair", "primary"),
-                ("C3", "other", "primary"),
+                ("C1", "fair", "primary"), ("C1", "top", "secondary"), ("C1", "rising", "secondary"),
+                ("C2", "fair", "primary"), ("C3", "other", "primary"),
             ]
         ],
         gold.SEGMENT_HISTORY: [
@@ -90,7 +97,7 @@ def told(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> Any:
     settings = load_settings().model_copy(update={"tags": TAGS, "segments": RULES})
 
     def explained(customer: str, view: Shelf = shelf) -> tuple[int, list[str]]:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, markup=False, soft_wrap=True)
         code = explain_segment(view, console, settings, customer)  # type: ignore[arg-type]
         return code, capsys.readouterr().out.splitlines()
 
@@ -110,9 +117,11 @@ def test_the_rule_that_matched_those_tried_before_and_the_secondary_ones(told: A
         "    f_score >= 4: does not hold (f_score=3)",  # the others do: 90 days are not more than 90
         "  worth 客群 worth: value_tier = 'gold' and m_score >= 3",
         "    value_tier = 'gold': unknown, so it does not hold (value_tier=null)",
-        "secondary: 1 of 2",
+        "secondary: 2 of 3",
         "  top 客群 top: About top.",
         "    amount_top_percent <= 50 (amount_top_percent=50)",  # the better of two: C2 is staff
+        "  rising 客群 rising: About rising.",
+        "    size(high_potential_reasons) > 0 (high_potential_reasons=[views: 9])",
         "  do not hold: quiet",
         "stored memberships: the same",
     ]
@@ -126,7 +135,7 @@ def test_what_is_stored_may_be_something_else(told: Any) -> None:
 
 def test_staff_are_not_ranked_and_strangers_not_known(told: Any, shelf: Shelf) -> None:
     code, lines = told("C2")
-    assert (code, "secondary: none of 2" in lines) == (0, True)
+    assert (code, "secondary: none of 3" in lines) == (0, True)
     assert told("C9") == (1, [f"C9 is no customer on {DAY}"])
     code, lines = told("C1", Shelf({}, None))
     assert (code, "never published" in lines[0]) == (1, True)

@@ -115,7 +115,7 @@ def told(spark: SparkSession, lake: Path, capsys: pytest.CaptureFixture[str]) ->
 
     def explained(customer: str, name: str) -> tuple[int, list[str]]:
         view = PublishedTables(Tables(spark, str(lake), "explain", None))
-        code = explain_tag(view, Console(highlight=False, soft_wrap=True), settings, customer, name)
+        code = explain_tag(view, Console(highlight=False, markup=False, soft_wrap=True), settings, customer, name)
         return code, [line.strip() for line in capsys.readouterr().out.splitlines()]
 
     return explained

@@ -63,20 +63,22 @@ IDENTITIES = [
     owned("phone", phone(81), "C08", status="ambiguous"),
     owned("phone", phone(91), "C09"), owned("phone", phone(10), "C10"), owned("phone", phone(13), "C11"),
     owned("phone", phone(88), "C12", status="alone"),
+    owned("phone", phone(14), "C13"), owned("member", "M13", "C13"),  # on the list of people not to be contacted
 ]  # fmt: skip
-VAULT = [11, 12, 31, 41, 51, 61, 62, 71, 81, 91, 10, 13, 88]
+VAULT = [11, 12, 31, 41, 51, 61, 62, 71, 81, 91, 10, 13, 14, 88]
 PLAN = [
     planned("C12", "sms", 9), planned("C01", "sms", 20, message=COPY, recommended_products=["P1", "P2"]),
     planned("C06", "sms", experiment_id="e1", variant="b", offer="=2+2"),
     planned("C01", "email", strategy="vip_care"), planned("C02", "email"), planned("C01", "store", 8),
     planned("C01", "mini_program"), planned("C02", "mini_program"),
     planned("C03", "sms"), planned("C04", "sms"), planned("C05", "sms"), planned("C07", "sms"), planned("C08", "sms"),
-    planned("C09", "sms"), planned("C10", "sms"),
+    planned("C09", "sms"), planned("C10", "sms"), planned("C13", "sms"),
     planned("C11", None, None, suppressed_reason="over_cap"),  # the plan left him out: nobody counts him here
     planned("C05", "social"),  # nothing of the kind is known of her
 ]  # fmt: skip
 LEFT_OUT = {
-    "sms": {"consent_withdrawn": 2, "no_address": 2, "no_such_customer": 1, "unsubscribed": 2},
+    "sms": {"consent_withdrawn": 2, "no_address": 2, "no_such_customer": 1, "suppressed": 1,
+            "unsubscribed": 2},
     "email": {}, "mini_program": {}, "store": {}, "social": {"no_address": 1},
 }  # fmt: skip
 EVENTS = [
@@ -97,7 +99,7 @@ SENT = {  # channel -> (customer, address type, address) in the file's order
 
 def customers(withdrawn: set[str]) -> list[dict[str, Any]]:
     """All but C04, who was merged away; C09 was never asked."""
-    names = [f"C{number:02}" for number in range(1, 13) if number != 4]
+    names = [f"C{number:02}" for number in range(1, 14) if number != 4]
     return [
         {"customer_id": name, "consent_marketing": None if name == "C09" else name not in withdrawn} for name in names
     ]
@@ -134,14 +136,16 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
         for table in (silver.EVENTS, silver.IDENTITIES, silver.CUSTOMERS, gold.CONTACT_PLAN)
     ]  # fmt: skip
     tables.replace(ops.PUBLICATIONS, frame(spark, ops.PUBLICATIONS, listed))
-    (lake.parent / "vault.yaml").write_text("vault: {enabled: true}\n")
+    (lake.parent / "off.csv").write_text(f"identifier_type,identifier,until_date\nmember,m13,{NEXT_DAY}\n")
+    (lake.parent / "list.yaml").write_text("contacts: {suppressed: off.csv}\n")
+    (lake.parent / "vault.yaml").write_text("vault: {enabled: true}\ncontacts: {suppressed: off.csv}\n")
     yield lake
     for key, value in before.items():
         spark.conf.set(key, value)
 
 
-def exported(lake: Path, to: str, *more: str, settings: bool = True) -> int:
-    chosen = ["--settings", str(lake.parent / "vault.yaml")] if settings else []
+def exported(lake: Path, to: str, *more: str, settings: str = "vault.yaml") -> int:
+    chosen = ["--settings", str(lake.parent / settings)]
     command = ["export-contacts", "--date", str(DAY), "--lake", str(lake), "--to", str(lake.parent / to)]
     return cli.run([*command, *chosen, *more])
 
@@ -210,7 +214,7 @@ def test_json_lines_of_chosen_channels_say_the_same_as_it_is(lake: Path) -> None
 
 
 def test_without_a_vault_nobody_is_reached_by_what_is_personal(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exported(lake, "no_vault", settings=False) == 0
+    assert exported(lake, "no_vault", settings="list.yaml") == 0
     assert "email, sms: people are reached by phone, email" in (told := capsys.readouterr().err)
     assert "vault: {enabled: true}" in told
     found = json.loads((lake.parent / "no_vault/manifest.json").read_text())["channels"]

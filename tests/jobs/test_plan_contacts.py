@@ -154,7 +154,7 @@ def test_explain_contact(ctx: JobContext, capsys: pytest.CaptureFixture[str]) ->
 
     def told(customer: str) -> tuple[int, str]:
         view = PublishedTables(Tables(ctx.spark, ctx.tables.lake, "explain", None))
-        code = explain_contact(view, Console(highlight=False, soft_wrap=True), ctx.settings, customer)
+        code = explain_contact(view, Console(highlight=False, markup=False, soft_wrap=True), ctx.settings, customer)
         return code, capsys.readouterr().out
 
     if not ctx.tables.exists(gold.CONTACT_PLAN):

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 ReachedBy = Mapping[str, Sequence[str]]  # contact channel -> identifier types that reach people there, preferred first
 
 # Why a planned contact is left out, the first that holds.
-NO_SUCH_CUSTOMER, CONSENT_WITHDRAWN, UNSUBSCRIBED = "no_such_customer", "consent_withdrawn", "unsubscribed"
-NO_ADDRESS = "no_address"
+NO_SUCH_CUSTOMER, CONSENT_WITHDRAWN, SUPPRESSED = "no_such_customer", "consent_withdrawn", "suppressed"
+UNSUBSCRIBED, NO_ADDRESS = "unsubscribed", "no_address"
 
 ORDER = ("send_hour", "customer_id", "strategy")
 PRODUCT_SEPARATOR = "|"
@@ -24,6 +24,7 @@ _NEVER = date(1900, 1, 1)  # before every date on which an identifier was seen
 def contacts_to_send(
     plan: DataFrame,
     customers: DataFrame,
+    suppressed: DataFrame,
     unsubscribed: DataFrame,
     addresses: DataFrame,
     reached_by: ReachedBy,
@@ -33,6 +34,7 @@ def contacts_to_send(
     Args:
         plan: gold.contact_plan of one run date.
         customers: silver.customers as of now, which may be later than the plan.
+        suppressed: customer_id of people not to be contacted, with `is_suppressed`.
         unsubscribed: as `unsubscribed_since` gives them.
         addresses: as `addresses_of` gives them.
 
@@ -44,6 +46,7 @@ def contacts_to_send(
     joined = (
         plan.where("suppressed_reason is null")
         .join(consents, "customer_id", "left")
+        .join(suppressed, "customer_id", "left")
         .join(unsubscribed, "customer_id", "left")
         .join(addresses, "customer_id", "left")
         .withColumn("_address", _best_address(reached_by))
@@ -52,6 +55,7 @@ def contacts_to_send(
     reason = (
         F.when(F.col("_is_known").isNull(), NO_SUCH_CUSTOMER)
         .when(~F.coalesce("consent_marketing", F.lit(False)), CONSENT_WITHDRAWN)
+        .when(F.col("is_suppressed"), SUPPRESSED)
         .when(no_more | F.array_contains("unsubscribed_channels", F.lit(_ANY_CHANNEL)), UNSUBSCRIBED)
         .when(F.col("_address").isNull(), NO_ADDRESS)
     )

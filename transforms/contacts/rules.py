@@ -255,6 +255,7 @@ def check_strategies(
     """A sentence for each name that no other setting knows, and for each segment without a strategy."""
     known = [*portrait]
     experiments = [strategy.experiment.id for strategy in strategies.values() if strategy.experiment]
+    listed = sorted({entry.identifier_type for entry in rules.suppressed})
     priorities = [str(strategy.priority) for strategy in strategies.values()]
     return [
         *[
@@ -264,7 +265,7 @@ def check_strategies(
         ],
         *[f"strategies: priority {number} is given twice" for number in repeated(priorities)],
         *[f"strategies: experiment {name} is in two strategies" for name in repeated(experiments)],
-        *_identifier_problems(rules, identifier_types),
+        *[f"contacts.suppressed: {problem}" for problem in _unknown("identifier", listed, identifier_types)],
         *_segment_problems(strategies, rules, segments),
     ]
 
@@ -284,14 +285,15 @@ def _strategy_problems(
     ]
 
 
-def _identifier_problems(rules: ContactRules, types: Collection[str]) -> list[str]:
-    reached = [
+def check_reach(
+    rules: ContactRules, identifier_types: Collection[str], channels: Iterable[ContactChannel]
+) -> list[str]:
+    """A sentence for each identifier type by which these channels reach people, and that is not declared."""
+    return [
         f"contacts.channels.{name}.reached_by: {problem}"
-        for name, channel in rules.channels.items()
-        for problem in _unknown("identifier", channel.reached_by, types)
+        for name in channels
+        for problem in _unknown("identifier", rules.channels[name].reached_by, identifier_types)
     ]
-    listed = sorted({entry.identifier_type for entry in rules.suppressed})
-    return reached + [f"contacts.suppressed: {problem}" for problem in _unknown("identifier", listed, types)]
 
 
 def _segment_problems(strategies: Strategies, rules: ContactRules, segments: Collection[str]) -> list[str]:
