@@ -15,6 +15,7 @@ from jobs import (
     build_segments,
     clean_events,
     compute_tags,
+    evaluate_campaigns,
     evaluate_experiments,
     ingest_events,
     plan_contacts,
@@ -44,6 +45,7 @@ STEPS: dict[str, Job] = {
     "plan-contacts": plan_contacts.run,
     "report-kpis": report_kpis.run,
     "evaluate-experiments": evaluate_experiments.run,
+    "evaluate-campaigns": evaluate_campaigns.run,
     "audit": audit.run,
     "publish": publish.run,
 }

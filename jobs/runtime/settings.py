@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.campaigns.rules import CampaignRules
+from transforms.campaigns.rules import check_columns as check_review_columns
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import ContactRules, Strategy, check_reach, check_strategies
 from transforms.contracts import gold, silver
@@ -25,6 +27,8 @@ from transforms.customers import CustomerRules
 from transforms.experiments.designs import planned_experiments
 from transforms.experiments.rules import ExperimentRules, check_experiments
 from transforms.expressions import nearest
+from transforms.funnels import Funnel
+from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
@@ -38,6 +42,8 @@ from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
 from transforms.values.potential import check_potential
 from transforms.values.rules import ValueRules
+from transforms.visits import VisitRules
+from transforms.visits import check_columns as check_visit_columns
 
 SECTION_FILES = (
     "base",
@@ -50,6 +56,8 @@ SECTION_FILES = (
     "strategies",
     "experiments",
     "kpis",
+    "campaigns",
+    "funnels",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -138,6 +146,9 @@ class Settings(BaseModel):
     recommendations: RecommendationRules
     experiments: ExperimentRules
     kpis: KpiRules
+    campaigns: CampaignRules
+    funnels: dict[str, Funnel] = Field(min_length=1)
+    visits: VisitRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -386,6 +397,9 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"experiments.yaml: {problem}" for problem in check_experiments(settings.experiments, planned)],
         *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
+        *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
+        *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
+        *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],

@@ -206,10 +206,28 @@ def test_whole_year_has_the_published_contacts(year: Tables) -> None:
         for kind in ("coupon_redeem", "touch")
     ]
     assert pairs[0].join(pairs[1], ["lead_identifier", "campaign_id"]).count() == 792  # all by targeted households
-    kinds = events.where("event_type = 'touch'").groupBy(F.col("props")["campaign_type"]).count()
-    assert dict(kinds.collect()) == {"A": 3_647, "B": 2_368, "C": 574}
+    kinds = events.where("event_type = 'touch'").groupBy("content_type").count()
+    assert dict(kinds.collect()) == {"Type A": 3_647, "Type B": 2_368, "Type C": 574}
 
 
 def test_every_row_of_the_year_is_accounted_for(year: Tables) -> None:
     sizes = {"transactions": 1_469_307, "campaigns": 6_589, "coupon_redemptions": 2_102, "demographics": 801}
     assert _accounts(year) == {f"{name}.parquet": (size, size, 0) for name, size in sizes.items()}
+
+
+def test_campaigns_redeem_as_published(year: Tables) -> None:
+    last = year.read(gold.CAMPAIGN_RESULTS).where("attribution = 'last' and segment = 'all'")
+    of_type = last.where("channel <> 'all'").groupBy("content_type")
+    found = of_type.agg(F.sum("targeted").alias("targeted"), F.sum("coupons_redeemed").alias("redeemed")).collect()
+    shares = {row.content_type: (row.redeemed, row.targeted, round(row.redeemed / row.targeted, 4)) for row in found}
+    assert shares == {
+        "Type A": (604, 3_647, 0.1656),
+        "Type B": (154, 2_368, 0.0650),
+        "Type C": (34, 574, 0.0592),
+    }
+    totals = last.where("channel = 'all'")
+    whole = totals.agg(F.sum("targeted"), F.sum("coupons_redeemed"), F.sum("revenue")).head()
+    purchases = year.read(silver.ORDERS).where("is_purchase").agg(F.sum("net_amount")).head()
+    assert tuple(whole or ()) == (6_589, 792, (purchases or (None,))[0])
+    ids = {row.campaign_id: (row.coupons_redeemed, row.targeted) for row in totals.collect()}
+    assert (ids["18"], ids["13"], ids["8"], ids["24"]) == ((214, 1_133), (196, 1_077), (158, 1_076), (0, 12))

@@ -63,6 +63,11 @@ FAULTS = {
     "strategies: {welcome: {trigger: {kind: festival}}}": ["a festival trigger names its festivals"],
     "strategies: {welcome: {trigger: {kind: festival, festivals: [easter]}}}": ["festival 'easter'", "qixi"],
     "strategies: {wake_up: {experiment: {variants: {A: {share: 0.6}}}}}": ["add up to 1, not 1.1"],
+    "campaigns: {window_day: 7}": ["mine.yaml: campaigns.window_day: unknown key", "window_days"],
+    "campaigns: {reviews: {opened_less: {when: open_rat < 1}}}": ["campaigns.reviews.opened_less", "'open_rat'"],
+    "funnels: {purchase: {mode: strict}}": ["mine.yaml: funnels.purchase.mode", "ordered", "strict"],
+    "funnels: {purchase: {scopes: {shop: store}}}": ["funnels.purchase.scopes.shop", "'store'", "store_id"],
+    "funnels: {purchase: {scopes: {chain: channel}}}": ["scope 'chain' comes by itself"],
     "tags: {preferred_hour: null}": ["planning reads the tag 'preferred_hour'"],
 }
 

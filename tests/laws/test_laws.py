@@ -47,6 +47,7 @@ SINCE_THE_RUN_BEFORE = [
     "gold.tag_health",
     "gold.segment_history",
     "gold.segment_flows",
+    "gold.campaign_reviews",  # the control is whom the plans of earlier nights left alone
     "gold.experiment_assignments",
     "gold.experiment_results",  # who was drawn on an earlier night has more days behind them
 ]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from transforms.contracts.gold.campaigns import (
+    CAMPAIGN_RESULTS,
+    CAMPAIGN_REVIEWS,
+    FUNNELS,
+    PAGE_HEAT,
+    PATH_FLOWS,
+)
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.experiments import EXPERIMENT_RESULTS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
@@ -50,9 +57,16 @@ TABLES = (
     EXPERIMENT_RESULTS,
     KPI_CATALOGUE,
     KPI_VALUES,
+    CAMPAIGN_RESULTS,
+    CAMPAIGN_REVIEWS,
+    FUNNELS,
+    PATH_FLOWS,
+    PAGE_HEAT,
 )
 
 __all__ = [
+    "CAMPAIGN_RESULTS",
+    "CAMPAIGN_REVIEWS",
     "CLUSTER_CENTRES",
     "CONTACT_PLAN",
     "CONTACT_SUMMARY",
@@ -61,11 +75,14 @@ __all__ = [
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
     "EXPERIMENT_RESULTS",
+    "FUNNELS",
     "IDENTITY_QUALITY",
     "KPI_CATALOGUE",
     "KPI_VALUES",
     "MODEL_CHECKS",
+    "PAGE_HEAT",
     "PARETO",
+    "PATH_FLOWS",
     "RECOMMENDATIONS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",
