@@ -37,6 +37,8 @@ from transforms.rfm import RfmRules
 from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
+from transforms.stages import StageRules
+from transforms.stages import check_columns as check_stage_columns
 from transforms.tags import HealthRules, TagRules, tag_columns
 from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
@@ -58,6 +60,7 @@ SECTION_FILES = (
     "kpis",
     "campaigns",
     "funnels",
+    "stages",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -149,6 +152,7 @@ class Settings(BaseModel):
     campaigns: CampaignRules
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
+    stages: StageRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -400,6 +404,7 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],
+        *[f"stages.yaml: {problem}" for problem in check_stage_columns(settings.stages)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],
