@@ -27,7 +27,7 @@ class Stage(_Model):
 
 
 class StageRules(_Model):
-    """Section `stages`, which may be given as the mapping that it is: the way first, in its order, then what is beside."""
+    """Section `stages`, which may be given as the mapping that it is: the way in order, then what is beside."""
 
     stages: dict[StageName, Stage] = Field(min_length=1)
 
