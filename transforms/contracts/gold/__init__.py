@@ -33,6 +33,7 @@ from transforms.contracts.gold.segments import (
     SEGMENT_SUMMARY,
     VALUE_ACTIVITY_MATRIX,
 )
+from transforms.contracts.gold.trade import INVENTORY_TURNOVER, PRICE_FAIRNESS, REGION_QUALITY, RETENTION_COHORTS
 
 TABLES = (
     IDENTITY_QUALITY,
@@ -62,6 +63,10 @@ TABLES = (
     FUNNELS,
     PATH_FLOWS,
     PAGE_HEAT,
+    RETENTION_COHORTS,
+    REGION_QUALITY,
+    INVENTORY_TURNOVER,
+    PRICE_FAIRNESS,
 )
 
 __all__ = [
@@ -77,13 +82,17 @@ __all__ = [
     "EXPERIMENT_RESULTS",
     "FUNNELS",
     "IDENTITY_QUALITY",
+    "INVENTORY_TURNOVER",
     "KPI_CATALOGUE",
     "KPI_VALUES",
     "MODEL_CHECKS",
     "PAGE_HEAT",
     "PARETO",
     "PATH_FLOWS",
+    "PRICE_FAIRNESS",
     "RECOMMENDATIONS",
+    "REGION_QUALITY",
+    "RETENTION_COHORTS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",
     "RUN_DATE",
