@@ -7,10 +7,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from tests.brute_force import by_duckdb
 from transforms.cohorts import CohortRules, retention_cohorts
 from transforms.contracts import conform, gold
 
@@ -21,11 +20,6 @@ SEGMENTS = "customer_id string, segment string"
 
 def frame(spark: SparkSession, columns: str, rows: list[tuple[Any, ...]]) -> DataFrame:
     return spark.createDataFrame(rows, columns)
-
-
-def table(columns: str, rows: list[tuple[Any, ...]]) -> pa.Table:
-    names = [column.split()[0] for column in columns.split(", ")]
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def test_brute_force_agrees(spark: SparkSession) -> None:
@@ -51,8 +45,7 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
         CohortRules(months=9),
     )
     found = conform(made, gold.RETENTION_COHORTS).collect()
-    bought, did, members = table(ORDERS, orders), table(ACTIVITY, activity), table(SEGMENTS, segments)
-    expected = duckdb.sql(
+    expected = by_duckdb(
         """
         with days as (
             select 'cleaned' as mode, customer_id as c, order_date as day, channel from bought where is_purchase
@@ -67,10 +60,10 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
             union all select mode, c, cohort, 'channel', channel from firsts
             union all select mode, f.c, cohort, 'segment', coalesce(segment, 'unknown')
                       from firsts f left join members m on m.customer_id = f.c),
-        grid as (
-            select mode, scope, scope_value, cohort, count(*) as size,
-                   unnest(generate_series(cohort, timestamp '2026-06-01', interval 1 month)) as month
-            from scoped where cohort >= date '2025-10-01' group by all)
+        sized as (select mode, scope, scope_value, cohort, count(*) as size
+                  from scoped where cohort >= date '2025-10-01' group by all),
+        grid as (select *, unnest(generate_series(cohort, timestamp '2026-06-01', interval 1 month)) as month
+                 from sized)
         select mode, scope, scope_value, strftime(cohort, '%Y-%m'), date_diff('month', cohort, month), size,
                (select count(*) from scoped s where s.mode = g.mode and s.scope = g.scope
                 and s.scope_value = g.scope_value and s.cohort = g.cohort and exists (
@@ -78,8 +71,11 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
                     and date_trunc('month', day) = g.month)) as active,
                month < date '2026-06-01'
         from grid g
-        """
-    ).fetchall()
+        """,
+        bought=(ORDERS, orders),
+        did=(ACTIVITY, activity),
+        members=(SEGMENTS, segments),
+    )
     told = {(*row[1:6], row.cohort_customers, row.customers, row.is_complete) for row in found}
     assert told == set(expected)
     assert len(found) == len(expected) > 300

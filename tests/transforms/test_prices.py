@@ -6,11 +6,10 @@ import random
 from decimal import Decimal
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.brute_force import by_duckdb
 from tests.builders import DAY, days_before
 from transforms.contracts import conform, gold
 from transforms.prices import PriceRules, check_segments, price_fairness
@@ -26,11 +25,6 @@ def rules(**said: Any) -> PriceRules:
     shipped = {"window_days": 30, "tolerance": 0.1, "least_pieces": 4, "least_customers": 2}
     named = {"loyal_segments": ["vip", "active"], "new_segments": ["new", "newest"]}
     return PriceRules.model_validate({**shipped, **named, **said})
-
-
-def table(columns: str, rows: list[tuple[Any, ...]]) -> pa.Table:
-    names = [column.split()[0] for column in columns.split(", ")]
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def test_brute_force_agrees(spark: SparkSession) -> None:
@@ -52,8 +46,7 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
         rules(),
     )
     found = {(row.product_id, row.segment): row for row in conform(made, gold.PRICE_FAIRNESS).collect()}
-    sold, segments = table(LINES, rows), table(SEGMENTS, members)
-    expected = duckdb.sql(
+    expected = by_duckdb(
         """
         with counted as (
             select product_id, coalesce(segment, 'unknown') as segment, customer_id as c,
@@ -80,8 +73,10 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
         from mine m join more p on p.product_id = m.product_id and p.segment = m.segment and p.whose = 'product'
         left join more o on o.product_id = m.product_id and o.segment = m.segment and o.whose = 'others'
         left join more w on w.product_id = m.product_id and w.segment = m.segment and w.whose = 'new'
-        """
-    ).fetchall()
+        """,
+        sold=(LINES, rows),
+        segments=(SEGMENTS, members),
+    )
     assert len(found) == len(expected) > 50
     for product, segment, n, milli, _, low, high, mean, whole, others, unfair, new, penalty in expected:
         row = found[product, segment]
@@ -97,7 +92,7 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
 
 
 def test_each_condition_can_fail(spark: SparkSession) -> None:
-    """(product, segment, customers, pieces of each, price); two customers and four pieces are enough, a tenth is not."""
+    """(product, segment, customers, pieces of each, price); two customers and four pieces are enough volume."""
     told = [
         ("dear", "vip", 2, 2, 111), ("dear", "new", 2, 2, 100),
         ("a tenth", "vip", 2, 2, 110), ("a tenth", "new", 2, 2, 100),  # exactly the tolerance
@@ -119,7 +114,8 @@ def test_each_condition_can_fail(spark: SparkSession) -> None:
         spark.createDataFrame(rows, LINES), spark.createDataFrame(members, SEGMENTS), DAY, rules()
     ).collect()
     assert {(row.product_id, row.segment) for row in made if row.is_unfair} == {
-        ("dear", "vip"), ("new pay more", "new"), ("no new ones", "vip"), ("others cheap", "vip"), ("others cheap", "new"),
+        ("dear", "vip"), ("new pay more", "new"), ("no new ones", "vip"),
+        ("others cheap", "vip"), ("others cheap", "new"),
     }  # fmt: skip
     assert {(row.product_id, row.segment) for row in made if row.is_loyalty_penalty} == {("dear", "vip")}
     free = next(row for row in made if (row.product_id, row.segment) == ("given away", "vip"))

@@ -6,11 +6,10 @@ import random
 from decimal import Decimal
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.brute_force import by_duckdb
 from tests.builders import DAY, days_before
 from transforms.contracts import conform, gold
 from transforms.regions import RegionRules, region_quality
@@ -24,11 +23,6 @@ def rules(**said: Any) -> RegionRules:
     mark = {"least_buyers": 3, "larger_places": 0.5, "less_loyal_places": 0.75, "less_valuable_places": 0.5}
     hidden = {"label": "小而优", "description": "d", **mark, **said}
     return RegionRules.model_validate({"window_days": 365, "hidden_quality": hidden})
-
-
-def table(columns: str, rows: list[tuple[Any, ...]]) -> pa.Table:
-    names = [column.split()[0] for column in columns.split(", ")]
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def test_brute_force_agrees(spark: SparkSession) -> None:
@@ -55,15 +49,14 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
         rules(),
     )
     found = conform(made, gold.REGION_QUALITY).collect()
-    people, bought, worth = table(CUSTOMERS, customers), table(ORDERS, orders), table(VALUES, values)
-    expected = duckdb.sql(
+    expected = by_duckdb(
         """
         with kept as (
             select customer_id, count(*) as n, sum(net_amount) as net from bought
             where is_purchase and order_date between date '2025-07-01' and date '2026-06-30' group by 1),
         living as (
-            select rtrim(coalesce(province, 'unknown'), '省') as province, rtrim(coalesce(city, 'unknown'), '市') as city,
-                   city_tier, n, net, clv_365d as clv
+            select rtrim(coalesce(province, 'unknown'), '省') as province,
+                   rtrim(coalesce(city, 'unknown'), '市') as city, city_tier, n, net, clv_365d as clv
             from people left join kept using (customer_id) left join worth using (customer_id)),
         places as (
             select province, city, any_value(city_tier) as tier, count(*) as customers, count(n) as buyers,
@@ -77,8 +70,11 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
                and (select count(*) from judged j where round(j.mean_clv, 2) < round(p.mean_clv, 2))
                    >= 0.5 * (select count(*) from judged)
         from places p
-        """
-    ).fetchall()
+        """,
+        people=(CUSTOMERS, customers),
+        bought=(ORDERS, orders),
+        worth=(VALUES, values),
+    )
     told = {(r.province, r.city): r for r in found}
     assert len(told) == len(found) == len(expected) > 16
     for province, city, tier, people_there, buyers, repeats, net, rate, clv, is_hidden in expected:

@@ -88,10 +88,8 @@ def test_every_day_has_its_newest_count(spark: SparkSession, cases: list[tuple[l
             continue
         row = found[store]
         assert (row.stock_value, row.stock_days) == stock
-        cost = sum(
-            (cents(Fraction(cost * max(pieces - back, 0), 100 * pieces)) for ago, pieces, back, cost in sales if ago < 10),
-            Decimal(0),
-        )  # fmt: skip
+        kept = [(Fraction(max(pieces - back, 0), pieces), paid) for ago, pieces, back, paid in sales if ago < 10]
+        cost = sum((cents(share * paid / 100) for share, paid in kept), Decimal(0))
         assert row.cost_of_sales == cost
         days = row.stock_value * 10 / cost if cost else None
         assert row.days == (days and days.quantize(Decimal("0.000001"), ROUND_HALF_UP))
@@ -102,12 +100,19 @@ def test_every_day_has_its_newest_count(spark: SparkSession, cases: list[tuple[l
 def test_a_count_stands_until_the_next_one(spark: SparkSession) -> None:
     """Ten days: 100 for three of them, then 50; four are sold a day at 2, and one comes back."""
     monday = date(2026, 6, 21)  # the first day of the period
+    told = [("S1", date(2026, 6, 20), 100), ("S1", date(2026, 6, 24), 50), ("S2", DAY, 7), ("S3", date(2026, 6, 14), 7)]
     events = [
-        event("old", "stock", identifiers={}, store_id="S1", category="shoes", event_date=date(2026, 6, 20), cost_amount=100),
-        event("new", "stock", identifiers={}, store_id="S1", category="shoes", event_date=date(2026, 6, 24), cost_amount=50),
-        event("none", "stock", identifiers={}, store_id="S2", category="shoes", event_date=DAY, cost_amount=7),
-        event("gone", "stock", identifiers={}, store_id="S3", category="shoes", event_date=date(2026, 6, 13), cost_amount=7),
-    ]  # fmt: skip
+        event(
+            f"{store}-{day}",
+            "stock",
+            identifiers={},
+            store_id=store,
+            category="shoes",
+            event_date=day,
+            cost_amount=cost,
+        )
+        for store, day, cost in told
+    ]
     lines = [("S1", "shoes", monday + timedelta(days=n), Decimal(4), Decimal(0), Decimal(8)) for n in range(9)]
     lines += [
         ("S1", "shoes", DAY, Decimal(4), Decimal(1), Decimal(8)),
@@ -118,8 +123,8 @@ def test_a_count_stands_until_the_next_one(spark: SparkSession) -> None:
     made = inventory_turnover(frame(spark, silver.EVENTS, events), spark.createDataFrame(lines, LINES), DAY, RULES)
     found = {row.store_id: row for row in made.collect()}
     one, two = found.pop("S1"), found.pop("S2")
-    assert not found  # S3 was counted eight days before the period began: a count stands for seven
-    # 100 on 21, 22 and 23 June, 50 on the seven days from the 24th: 650 in ten days. 10 days x 4 x 2 less one piece: 78.
+    assert not found  # S3 was counted seven days before the period began, and a count stands for seven
+    # 100 on 21, 22 and 23 June, 50 on the seven days from the 24th: 650 in ten days. Sold: 10 x 8 less one piece of 2.
     assert (one.stock_value, one.cost_of_sales, one.stock_days) == (Decimal(65), Decimal(78), 10)
     assert one.days == Decimal("8.333333")  # 65 / 78 x 10
     assert (one.status, one.is_slow_mover, one.benchmark_low, one.benchmark_high) == ("within", False, 5, 20)
