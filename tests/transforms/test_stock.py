@@ -75,7 +75,7 @@ def turned(spark: SparkSession, stores: dict[str, tuple[list[Count], list[Sale]]
     return {row.store_id: row for row in found}
 
 
-@settings(max_examples=2)
+@settings(max_examples=3)
 @given(st.lists(STORE, min_size=60, max_size=60))
 def test_every_day_has_its_newest_count(spark: SparkSession, cases: list[tuple[list[Count], list[Sale]]]) -> None:
     """Counts of one date are ordered by hour, arrival and event_id; one without a value says nothing."""
@@ -99,21 +99,14 @@ def test_every_day_has_its_newest_count(spark: SparkSession, cases: list[tuple[l
 
 def test_a_count_stands_until_the_next_one(spark: SparkSession) -> None:
     """Ten days: 100 for three of them, then 50; four are sold a day at 2, and one comes back."""
-    monday = date(2026, 6, 21)  # the first day of the period
+    first_day = date(2026, 6, 21)  # the first day of the period
     told = [("S1", date(2026, 6, 20), 100), ("S1", date(2026, 6, 24), 50), ("S2", DAY, 7), ("S3", date(2026, 6, 14), 7)]
+    shoes: dict[str, Any] = {"identifiers": {}, "category": "shoes"}
     events = [
-        event(
-            f"{store}-{day}",
-            "stock",
-            identifiers={},
-            store_id=store,
-            category="shoes",
-            event_date=day,
-            cost_amount=cost,
-        )
+        event(f"{store}-{day}", "stock", store_id=store, event_date=day, cost_amount=cost, **shoes)
         for store, day, cost in told
     ]
-    lines = [("S1", "shoes", monday + timedelta(days=n), Decimal(4), Decimal(0), Decimal(8)) for n in range(9)]
+    lines = [("S1", "shoes", first_day + timedelta(days=n), Decimal(4), Decimal(0), Decimal(8)) for n in range(9)]
     lines += [
         ("S1", "shoes", DAY, Decimal(4), Decimal(1), Decimal(8)),
         ("S1", "shoes", date(2026, 6, 20), Decimal(9), Decimal(0), Decimal(99)),  # before the period
