@@ -23,14 +23,15 @@ def frame(spark: SparkSession, columns: str, rows: list[tuple[Any, ...]]) -> Dat
 
 
 def test_brute_force_agrees(spark: SparkSession) -> None:
-    """Sixty customers over a year; orders given back and after the run date, several channels on one day."""
+    """Sixty customers over ten months; orders given back and after the run date, several channels on one day."""
     chance = random.Random(3)
-    as_of, start = date(2026, 6, 17), date(2025, 7, 3)
+    as_of, start = date(2026, 6, 17), date(2025, 9, 3)
     orders: list[tuple[Any, ...]] = []
     activity: list[tuple[Any, ...]] = []
-    for _ in range(400):
-        who = f"c{int(60 * chance.random() ** 2)}"
-        day = start + timedelta(days=chance.choice([0, 3, chance.randint(0, 360)]))  # to eight days after the run date
+    for _ in range(500):
+        number = chance.randrange(60)
+        who, began = f"c{number}", start + timedelta(days=5 * number)
+        day = began + timedelta(days=chance.choice([0, 3, chance.randint(0, 60)]))
         channel = chance.choice(["store_pos", "app", "ecommerce"])
         kind = chance.choice(["order", "order", "return", "cancel", "view"])
         activity.append((who, day, channel, kind))
