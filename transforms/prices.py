@@ -44,13 +44,14 @@ def price_fairness(lines: DataFrame, segments: DataFrame, as_of: date, rules: Pr
         segments: (customer_id, segment), key customer_id: primary segments of `as_of`.
 
     The price of a piece is what was paid after discounts ÷ pieces; means weigh by pieces. Prices are those of the
-    till: what came back later was sold at them too. `is_unfair`: mean > (1 + tolerance) × mean of all other
+    till: what came back later was sold at them too. What cost nothing was given away and says nothing of prices. `is_unfair`: mean > (1 + tolerance) × mean of all other
     segments together. `is_loyalty_penalty`: the segment is a loyal one, and the same holds against the new ones.
     """
     since = as_of - timedelta(days=rules.window_days - 1)
-    is_told = F.col("is_purchase") & (F.col("quantity") > 0) & F.col("customer_id").isNotNull()
+    is_told = F.col("is_purchase") & (F.col("quantity") > 0) & (F.col("gross_amount") > 0)
     in_time = F.col("order_date").between(F.lit(since), F.lit(as_of))
-    sold = lines.where(is_told & in_time & F.col("product_id").isNotNull()).join(segments, "customer_id", "left")
+    is_named = F.col("customer_id").isNotNull() & F.col("product_id").isNotNull()
+    sold = lines.where(is_told & is_named & in_time).join(segments, "customer_id", "left")
     return _judged(_paid(sold), rules).select(
         F.lit(as_of).alias("run_date"), *gold.PRICE_FAIRNESS.column_names[1:]
     )  # fmt: skip

@@ -95,7 +95,7 @@ PRICE_FAIRNESS = Table(
         Column("mean_price", MONEY, "均价", "Paid for a piece after discounts"),
         Column("min_price", MONEY, "最低价", "The same of their cheapest line"),
         Column("max_price", MONEY, "最高价", "The same of their dearest line"),
-        Column("spread_ratio", RATIO, "价差率", "(max_price − min_price) / mean_price; null where it was free"),
+        Column("spread_ratio", RATIO, "价差率", "(max_price − min_price) / mean_price"),
         Column("product_mean_price", MONEY, "全体均价", "mean_price of all customers"),
         Column("price_ratio", RATIO, "价格比", "mean_price / product_mean_price, before rounding"),
         Column(
