@@ -54,7 +54,8 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
                    gross_amount / quantity as price
             from sold left join segments using (customer_id)
             where is_purchase and quantity > 0 and gross_amount > 0
-            and customer_id is not null and product_id is not null and order_date between date '2026-06-01' and date '2026-06-30'),
+            and customer_id is not null and product_id is not null
+            and order_date between date '2026-06-01' and date '2026-06-30'),
         mine as (select product_id, segment, count(distinct c) as n, sum(milli) as milli, sum(cents) as cents,
                  min(price) as low, max(price) as high from counted group by 1, 2),
         them as (
