@@ -12,11 +12,10 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import nightly
 from jobs.runtime.job import JobContext
 from jobs.runtime.value_models import orders_known, value_date, value_model
 from tests.builders import DAY, days_before, event, frame, identity
-from tests.nights import night, run_steps
+from tests.nights import night, run_steps, steps_until
 from transforms.contracts import gold, silver
 from transforms.orders import build_order_lines, build_orders
 from transforms.values.bgnbd import BgNbd, expected_orders, p_alive
@@ -52,8 +51,7 @@ records:
     fields: {amount: amount}
 """
 FROM_RAW = ("ingest-events", "clean-events")
-NOT_NEEDED = ("score-rfm", "build-segments", "recommend-products", "plan-contacts", "report-kpis", "audit", "publish")
-FROM_EVENTS = [name for name in nightly.STEPS if name not in (*FROM_RAW, *NOT_NEEDED)]
+FROM_EVENTS = [name for name in steps_until("value-customers") if name not in (*FROM_RAW, "score-rfm")]
 END = date(1998, 6, 30)
 
 
