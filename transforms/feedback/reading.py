@@ -67,7 +67,6 @@ class Reader:
     def __init__(self, rules: FeedbackRules) -> None:
         self._rules = rules
         self._words: dict[str, Any] = {}
-        self._stems: dict[str, str] = {}
         for word, meaning in _meanings(rules).items():
             self._add(word, meaning)
 
@@ -85,8 +84,8 @@ class Reader:
                 told[topic] = told.get(topic, 0) + clause.score
                 often[topic] += 1
         mentions = tuple((topic, self._sign(score) or sentiment) for topic, score in told.items())
-        topic = max(often, key=lambda name: often[name]) if often else None  # of equals the first, as Counter keeps them
-        return Opinion(sentiment, topic, mentions)
+        main = often.most_common(1)  # of equals the first that was mentioned
+        return Opinion(sentiment, main[0][0] if main else None, mentions)
 
     def score(self, text: str) -> float:
         """The sum of all opinions of a text."""
@@ -128,11 +127,12 @@ class Reader:
         while place < len(tokens):
             first = place
             found, end = None, place + 1
-            node: dict[str, Any] | None = self._words
-            while place < len(tokens) and (node := self._next(node, tokens[place])) is not None:
+            node = self._next(self._words, tokens[place])
+            while node is not None:
                 place += 1
                 if _MEANING in node:
                     found, end = node[_MEANING], place
+                node = self._next(node, tokens[place]) if place < len(tokens) else None
             yield end - 1, tokens[first], found
             place = end
 
@@ -175,5 +175,13 @@ def _meanings(rules: FeedbackRules) -> dict[str, _Meaning]:
         add(opinions.words, weight=float(opinions.weight))
     for name, topic in rules.topics.items():
         for word in topic.words:
-            found[word] = replace(found.get(word, plain), topics=(*found.get(word, plain).topics, name))
+            phrases = [phrase for phrase, meaning in found.items() if meaning.weight and _holds(phrase, word)]
+            for each in {word, *phrases}:
+                said = found.get(each, plain)
+                found[each] = replace(said, topics=tuple(dict.fromkeys((*said.topics, name))))
     return found
+
+
+def _holds(phrase: str, word: str) -> bool:
+    """Whether an opinion names a topic, as 性价比高 names 性价比: it is met as a whole, and must tell both."""
+    return f"_{word}_" in f"_{phrase}_" if word.isascii() else word in phrase
