@@ -69,6 +69,9 @@ class Reader:
         self._words: dict[str, Any] = {}
         for word, meaning in _meanings(rules).items():
             self._add(word, meaning)
+        for token, node in self._words.items():  # `problem` begins problem_free, and is still a problem*
+            if _MEANING not in node and (stem := _stem(self._words, token)):
+                node[_MEANING] = stem.get(_MEANING)
 
     def read(self, text: str | None, rating: int | None = None) -> Opinion:
         """What a text says, and the stars that were given with it: where these are clear, they decide."""
@@ -136,15 +139,10 @@ class Reader:
             yield end - 1, tokens[first], found
             place = end
 
-    def _next(self, node: dict[str, Any], token: str) -> dict[str, Any] | None:
+    @staticmethod
+    def _next(node: dict[str, Any], token: str) -> dict[str, Any] | None:
         """Where a token leads to: as it is, or as the longest stem that stands there."""
-        if token in node:
-            return node[token]
-        if token.isascii() and token.isalpha():
-            for length in range(len(token), _LEAST_STEM, -1):
-                if (stem := f"{token[:length]}*") in node:
-                    return node[stem]
-        return None
+        return node[token] if token in node else _stem(node, token)
 
     def _add(self, word: str, meaning: _Meaning) -> None:
         node = self._words
@@ -156,6 +154,14 @@ class Reader:
 def _tokens(text: str) -> list[str]:
     """Words of Latin letters, numbers, and every other sign by itself; full-width signs and curly quotes as usual."""
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower().replace("’", "'"))
+
+
+def _stem(node: dict[str, Any], token: str) -> dict[str, Any] | None:
+    if token.isascii() and token.isalpha():
+        for length in range(len(token), _LEAST_STEM, -1):
+            if (stem := f"{token[:length]}*") in node:
+                return node[stem]
+    return None
 
 
 def _meanings(rules: FeedbackRules) -> dict[str, _Meaning]:
