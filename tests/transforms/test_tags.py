@@ -38,6 +38,8 @@ def event(customer: str, event_type: str, days_ago: int, **columns: Any) -> Row:
         "event_hour": 12,
         "event_count": 1,
         "order_count": 0,
+        "positive_count": 0,
+        "negative_count": 0,
     }
     return defaults | columns
 
