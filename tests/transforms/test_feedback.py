@@ -46,7 +46,7 @@ READER = Reader(RULES)
         ("不错", 1), ("不但好看", 1), ("有没有好看的", 1), ("卫生间在哪里", 0),  # 不 and 没有 of other words; 卫生 too
         ("有点贵，但是质量非常好", 1), ("质量非常好，但是有点贵", 1),  # a weak complaint, strong praise
         ("looks nice but broke after a day", -1), ("broke once but they were wonderful about it", 1),
-        ("nice 很差", -1), ("love 这个颜色", 1),  # mixed
+        ("nice, 但是很差", -1), ("love 这个颜色", 1),  # mixed
         ("👍👍", 1), ("😡", -1), ("❤️", 1), ("还行吧 :(", -1),
         ("ＧＲＥＡＴ", 1), ("质量差！！！", -1), ("ｎｏｔ ｇｏｏｄ", -1),  # full-width
         ("disappointing", -1), ("disappointed again", -1), ("a disappointment", -1),  # any ending
@@ -61,8 +61,6 @@ def test_sentences_speak_well_or_badly(text: str, sentiment: int) -> None:
 
 
 def test_strength_follows_degrees_and_negation() -> None:
-    told = [READER.score(text) for text in ("很差", "差", "有点差", "", "不好看", "好看", "非常好看")]
-    assert told[1:3] == [0, -2 * 0.6] or told[1:3] == [0, 0] or told[2] > -2  # 差 alone is too short a word to judge
     weak, plain, strong, negated = (READER.score(text) for text in ("有点难看", "难看", "非常难看", "不难看"))
     assert (plain, weak, strong, negated) == (-2, pytest.approx(-2 * 0.6), -2 * 1.5, pytest.approx(-2 * RULES.negated))
     assert READER.score("somewhat ugly") == pytest.approx(-2 * 0.6)
@@ -107,14 +105,17 @@ def test_the_generated_chain_means_what_it_says() -> None:
     assert {text for text in QUESTIONS if READER.read(text).sentiment} == {"优惠券用不了"}
 
 
+def opinions(weight: int) -> dict[str, Any]:
+    return {"label": "好", "description": "Good.", "weight": weight, "words": "good"}
+
+
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
         ({"poor_stars": 4}, "poor_stars is 4; it must be below good_stars (4)"),
         ({"words": "x"}, "Extra inputs are not permitted"),
         ({"topics": {"all": {"label": "全部", "description": "All.", "words": "x"}}}, "cannot be called 'all'"),
-        ({"opinions": {n: {"label": n, "description": n, "weight": w, "words": "good"} for n, w in (("a", 1), ("b", 2))}},
-         "'good' stands under opinions a and b"),
+        ({"opinions": {"a": opinions(1), "b": opinions(2)}}, "'good' stands under opinions a and b"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_meant_are_refused(change: dict[str, Any], refusal: str) -> None:
@@ -149,24 +150,11 @@ def feedback() -> list[Spoken]:
     product("silent now", {}, {5: 3})
     # The first and last day of the window and of the baseline, and those just outside.
     rows.extend(("edges", days, None, 5) for days in (-1, 0, 13, 14, 14, 97, 97, 97, 98))
-    words = (
-        "物流很快，质量差",
-        "Great quality, too expensive",
-        "什么时候到货",
-        "性价比高",
-        "包装破损 😡",
-        "nothing to say",
-    )
+    words = ("物流很快，质量差", "Great quality, too expensive", "什么时候到货", "性价比高", "包装破损 😡", "no words")
+    names, stars = (None, "P1", "P2", "P3"), (None, 1, 3, 5)
     chance = random.Random(5)
-    rows.extend(
-        (
-            chance.choice((None, "P1", "P2", "P3")),
-            chance.randrange(98),
-            chance.choice(words),
-            chance.choice((None, 1, 3, 5)),
-        )
-        for _ in range(400)
-    )
+    for _ in range(400):
+        rows.append((chance.choice(names), chance.randrange(98), chance.choice(words), chance.choice(stars)))
     return rows
 
 
@@ -249,9 +237,7 @@ def test_products_break_out_inside_every_border_only(topics: dict[tuple[str, str
     assert (edges.mentions, edges.previous_mentions) == (2, 2 + 3)
     assert (rows["P1"].category, rows["P3"].category, rows["all"].category) == ("tea", None, None)
     assert rows["all"].label == "全部" and topics["P1", "delivery"].label == "物流"
-    assert float(rows["not twice"].z) > 3 and float(rows["chance"].mentions) > 2 * float(
-        rows["chance"].expected_mentions
-    )
+    assert rows["not twice"].z > 3 and rows["chance"].mentions > 2 * rows["chance"].expected_mentions
 
 
 def test_topics_do_not_depend_on_partitions_or_order(spark: SparkSession, topics: dict[tuple[str, str], Row]) -> None:
