@@ -61,6 +61,9 @@ class _Felt:
     until: int = -1
 
 
+_NOTHING = _Felt()
+
+
 class Reader:
     """Reads texts by one set of rules; the same text always says the same."""
 
@@ -99,12 +102,12 @@ class Reader:
 
     def _clauses(self, text: str) -> list[_Clause]:
         """Clauses with their opinions summed up; those before a contrast already weigh less."""
-        rules, clauses, clause, felt = self._rules, [], _Clause(), _Felt()
+        rules, clauses, clause, felt = self._rules, [], _Clause(), _NOTHING
         for place, token, meaning in self._met(_tokens(text)):
             ends = token in _BREAKS or (meaning is not None and meaning.is_contrast)
             if ends or place > felt.until:
                 clause.score += rules.bare_negation if felt.turn != 1 else 0
-                felt = _Felt()
+                felt = _NOTHING
             if ends:
                 clauses.append(clause)
                 clause = _Clause()
@@ -116,7 +119,7 @@ class Reader:
             clause.topics.extend(meaning.topics)
             if meaning.weight:
                 clause.score += meaning.weight * felt.factor * felt.turn
-                felt = _Felt()
+                felt = _NOTHING
             elif meaning.is_negation:
                 felt = _Felt(rules.negated, felt.factor, place + rules.reach)
             elif meaning.factor != 1:
@@ -125,7 +128,7 @@ class Reader:
         return [*clauses, clause]
 
     def _met(self, tokens: list[str]) -> Iterator[tuple[int, str, _Meaning | None]]:
-        """(place of its last token, first token, meaning) of each longest entry; null meaning for other tokens."""
+        """(place of its last token, first token, meaning) of each longest entry, and of breaks, which mean nothing."""
         place = 0
         while place < len(tokens):
             first = place
@@ -136,7 +139,8 @@ class Reader:
                 if _MEANING in node:
                     found, end = node[_MEANING], place
                 node = self._next(node, tokens[place]) if place < len(tokens) else None
-            yield end - 1, tokens[first], found
+            if found is not None or tokens[first] in _BREAKS:
+                yield end - 1, tokens[first], found
             place = end
 
     @staticmethod
