@@ -57,7 +57,7 @@ READER = Reader(RULES)
     ],
 )  # fmt: skip
 def test_sentences_speak_well_or_badly(text: str, sentiment: int) -> None:
-    assert READER.read(text).sentiment == sentiment
+    assert READER.opinion(text).sentiment == sentiment
 
 
 def test_strength_follows_degrees_and_negation() -> None:
@@ -75,7 +75,7 @@ def test_strength_follows_degrees_and_negation() -> None:
     ],
 )  # fmt: skip
 def test_stars_decide_where_they_are_clear(rating: int | None, text: str | None, sentiment: int) -> None:
-    assert READER.read(text, rating).sentiment == sentiment
+    assert READER.opinion(text, rating).sentiment == sentiment
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,15 @@ def test_stars_decide_where_they_are_clear(rating: int | None, text: str | None,
 def test_topics_are_spoken_of_by_their_clause(
     text: str, rating: int | None, topic: str | None, mentions: Mapping[str, int]
 ) -> None:
-    told = READER.read(text, rating)
+    told = READER.opinion(text, rating)
     assert (told.topic, dict(told.mentions)) == (topic, mentions)
 
 
 def test_the_generated_chain_means_what_it_says() -> None:
     """Praise goes with four and five stars there, complaints with fewer."""
-    assert {text for text in PRAISE if READER.read(text).sentiment != 1} == set()
-    assert {text for text in COMPLAINTS if READER.read(text).sentiment != -1} == set()
-    assert {text for text in QUESTIONS if READER.read(text).sentiment} == {"优惠券用不了"}
+    assert {text for text in PRAISE if READER.opinion(text).sentiment != 1} == set()
+    assert {text for text in COMPLAINTS if READER.opinion(text).sentiment != -1} == set()
+    assert {text for text in QUESTIONS if READER.opinion(text).sentiment} == {"优惠券用不了"}
 
 
 def opinions(weight: int) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def by_duckdb(events: list[tuple[Any, ...]]) -> dict[tuple[str, str], dict[str, 
     for kind, day, product, _, text, rating in events:
         if kind not in RULES.event_types or (text is None and rating is None):
             continue
-        told = READER.read(text, rating)
+        told = READER.opinion(text, rating)
         for topic, sentiment in (("all", told.sentiment), *told.mentions):
             listed += [(name, day, topic, sentiment) for name in {product, "all"} - {None}]
     mentions = pa.table(dict(zip(("product", "day", "topic", "s"), map(list, zip(*listed, strict=True)), strict=True)))
@@ -293,7 +293,6 @@ def test_a_past_date_sees_nothing_later(spark: SparkSession, topics: dict[tuple[
     events = events_of(feedback())
     known = [row for row in events if row[1] <= earlier]
     both = [
-        {tuple(row) for row in feedback_topics(spark.createDataFrame(rows, SCHEMA), earlier, RULES).collect()}
-        for rows in (events, known)
+        {*feedback_topics(spark.createDataFrame(rows, SCHEMA), earlier, RULES).collect()} for rows in (events, known)
     ]
     assert both[0] == both[1] and both[0]

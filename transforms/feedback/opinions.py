@@ -32,21 +32,21 @@ def with_opinions(events: DataFrame, rules: FeedbackRules) -> DataFrame:
         mentioned. Feedback is an event of `event_types` with a text or a rating; only its text meets Python.
     """
     is_said = F.col("event_type").isin(*rules.event_types) & (F.col("text").isNotNull() | F.col("rating").isNotNull())
-    said = events.where(is_said).withColumn("_opinion", _read(F.col("text"), F.col("rating"), rules))
-    told = said.select(*events.columns, *[f"_opinion.{field.name}" for field in _OPINION])
+    said = events.where(is_said).withColumn("_told", _opinion(F.col("text"), F.col("rating"), rules))
+    told = said.select(*events.columns, *[f"_told.{field.name}" for field in _OPINION])
     nothing = {"sentiment": "int", "topic": "string", "mentions": MENTIONS}
     silent = events.where(~is_said).withColumns({name: F.lit(None).cast(kind) for name, kind in nothing.items()})
     return told.unionByName(silent)
 
 
-def _read(text: Column, rating: Column, rules: FeedbackRules) -> Column:
+def _opinion(text: Column, rating: Column, rules: FeedbackRules) -> Column:
     from pyspark.sql.functions import arrow_udf  # only workers and drivers with Arrow need it
 
     reader = Reader(rules)
 
     @arrow_udf(f"struct<sentiment: int, topic: string, mentions: {MENTIONS}>")
     def read(texts: pa.Array, ratings: pa.Array) -> pa.Array:
-        told = (reader.read(text, stars) for text, stars in zip(texts.to_pylist(), ratings.to_pylist(), strict=True))
+        told = (reader.opinion(text, stars) for text, stars in zip(texts.to_pylist(), ratings.to_pylist(), strict=True))
         return pa.array([{**vars(opinion), "mentions": _structs(opinion.mentions)} for opinion in told], _OPINION)
 
     return read(text, rating)

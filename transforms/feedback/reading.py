@@ -76,7 +76,7 @@ class Reader:
             if _MEANING not in node and (stem := _stem(self._words, token)):
                 node[_MEANING] = stem.get(_MEANING)
 
-    def read(self, text: str | None, rating: int | None = None) -> Opinion:
+    def opinion(self, text: str | None, rating: int | None = None) -> Opinion:
         """What a text says, and the stars that were given with it: where these are clear, they decide."""
         clauses = self._clauses(text or "")
         score = sum(clause.score for clause in clauses)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from transforms.contracts import RATIO
+from transforms.contracts import RATIO, gold
 from transforms.feedback.opinions import MENTIONS, with_opinions
 from transforms.feedback.rules import ALL, Alarm, FeedbackRules
 
@@ -50,12 +50,13 @@ def feedback_topics(events: DataFrame, as_of: date, rules: FeedbackRules) -> Dat
         }
     )
     is_good = F.coalesce(F.col("positive_share") >= rules.breakout.least_positive_share, F.lit(False))
-    return judged.withColumns(
+    marked = judged.withColumns(
         {
             "is_breakout": ~is_chain & is_good & _stands_out(rules.breakout, "mentions", "z"),
             "is_complained_of": _stands_out(rules.complaint, "negative_mentions", "negative_z"),
         }
     )
+    return marked.select(*gold.FEEDBACK_TOPICS.column_names)
 
 
 def _mentions(events: DataFrame, as_of: date, rules: FeedbackRules) -> DataFrame:
