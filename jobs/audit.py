@@ -31,6 +31,7 @@ _UNBOUNDED = {
     "gold.funnels",
     "gold.path_flows",
     "gold.page_heat",
+    "gold.feedback_topics",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

@@ -27,6 +27,7 @@ from transforms.customers import CustomerRules
 from transforms.experiments.designs import planned_experiments
 from transforms.experiments.rules import ExperimentRules, check_experiments
 from transforms.expressions import nearest
+from transforms.feedback.rules import FeedbackRules
 from transforms.funnels import Funnel
 from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
@@ -61,6 +62,7 @@ SECTION_FILES = (
     "campaigns",
     "funnels",
     "stages",
+    "feedback",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -153,6 +155,7 @@ class Settings(BaseModel):
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
     stages: StageRules
+    feedback: FeedbackRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")

@@ -11,6 +11,7 @@ from transforms.contracts.gold.campaigns import (
 )
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.experiments import EXPERIMENT_RESULTS
+from transforms.contracts.gold.feedback import FEEDBACK_TOPICS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
 from transforms.contracts.gold.portrait import (
@@ -62,6 +63,7 @@ TABLES = (
     FUNNELS,
     PATH_FLOWS,
     PAGE_HEAT,
+    FEEDBACK_TOPICS,
 )
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
     "EXPERIMENT_RESULTS",
+    "FEEDBACK_TOPICS",
     "FUNNELS",
     "IDENTITY_QUALITY",
     "KPI_CATALOGUE",
