@@ -23,6 +23,7 @@ from jobs import (
     read_feedback,
     recommend_products,
     report_kpis,
+    report_trade,
     resolve_identities,
     score_rfm,
     value_customers,
@@ -48,6 +49,7 @@ STEPS: dict[str, Job] = {
     "report-kpis": report_kpis.run,
     "evaluate-experiments": evaluate_experiments.run,
     "evaluate-campaigns": evaluate_campaigns.run,
+    "report-trade": report_trade.run,
     "audit": audit.run,
     "publish": publish.run,
 }

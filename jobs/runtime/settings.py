@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from transforms.campaigns.rules import CampaignRules
 from transforms.campaigns.rules import check_columns as check_review_columns
+from transforms.cohorts import CohortRules
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import ContactRules, Strategy, check_reach, check_strategies
 from transforms.contracts import gold, silver
@@ -33,13 +34,17 @@ from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules
 from transforms.kpis import check_columns as check_kpi_columns
+from transforms.prices import PriceRules
+from transforms.prices import check_segments as check_price_segments
 from transforms.recommendations.rules import RecommendationRules, check_recommendations
+from transforms.regions import RegionRules
 from transforms.rfm import RfmRules
 from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.stages import StageRules
 from transforms.stages import check_columns as check_stage_columns
+from transforms.stock import TurnoverRules
 from transforms.tags import HealthRules, TagRules, tag_columns
 from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
@@ -63,6 +68,7 @@ SECTION_FILES = (
     "funnels",
     "stages",
     "feedback",
+    "trade",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -156,6 +162,10 @@ class Settings(BaseModel):
     visits: VisitRules
     stages: StageRules
     feedback: FeedbackRules
+    cohorts: CohortRules
+    regions: RegionRules
+    turnover: TurnoverRules
+    prices: PriceRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -392,6 +402,7 @@ def _column_problems(settings: Settings) -> list[str]:
     features = check_features(list(settings.value.clusters.features), tags)
     recommended = check_recommendations(settings.recommendations, portrait, tag_columns(tags))
     segments = [segment.code for segment in settings.segments.all]
+    primary = [segment.code for segment in settings.segments.primary]
     strategies = check_strategies(
         settings.strategies, settings.contacts, segments, portrait, list(settings.identity.tier)
     )
@@ -408,6 +419,7 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],
         *[f"stages.yaml: {problem}" for problem in check_stage_columns(settings.stages)],
+        *[f"trade.yaml: {problem}" for problem in check_price_segments(settings.prices, primary)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],

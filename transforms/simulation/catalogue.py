@@ -72,8 +72,7 @@ def product_columns(plan: SimulationPlan) -> dict[str, Column]:
     """Names and prices over the columns `place`, `rank` and `is_premium`; the same product always costs the same."""
     place, rank, premium = F.col("place"), F.col("rank"), F.col("is_premium")
     spread = 0.6 + draw(plan, "product/price", place, rank)
-    typical = looked_up([str(price) for price in _TYPICAL_PRICE], place).cast("bigint")
-    price = F.round(typical * spread * F.when(premium, 3.0).otherwise(1.0) / 100).cast("bigint") * 100
+    price = F.round(typical_price(place) * spread * F.when(premium, 3.0).otherwise(1.0) / 100).cast("bigint") * 100
     code = F.concat(F.lit("P"), F.lpad(place.cast("string"), 2, "0"), F.lpad(rank.cast("string"), 3, "0"))
     return {
         "sku": F.concat(code, F.when(premium, "X").otherwise("")),
@@ -83,6 +82,16 @@ def product_columns(plan: SimulationPlan) -> dict[str, Column]:
         "price": price,
         "unit_cost": F.round(price * (0.45 + 0.3 * draw(plan, "product/cost", place, rank))).cast("bigint"),
     }
+
+
+def typical_price(place: Column) -> Column:
+    """What a piece of a category costs as a rule, in 分."""
+    return looked_up([str(price) for price in _TYPICAL_PRICE], place).cast("bigint")
+
+
+def category_share(place: Column) -> Column:
+    """How many of a hundred pieces sold are of a category."""
+    return looked_up([str(weight) for weight in _CATEGORY_WEIGHTS], place).cast("int")
 
 
 def store_code(place: Column) -> Column:

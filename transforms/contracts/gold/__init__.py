@@ -34,6 +34,7 @@ from transforms.contracts.gold.segments import (
     SEGMENT_SUMMARY,
     VALUE_ACTIVITY_MATRIX,
 )
+from transforms.contracts.gold.trade import INVENTORY_TURNOVER, PRICE_FAIRNESS, REGION_QUALITY, RETENTION_COHORTS
 
 TABLES = (
     IDENTITY_QUALITY,
@@ -64,6 +65,10 @@ TABLES = (
     PATH_FLOWS,
     PAGE_HEAT,
     FEEDBACK_TOPICS,
+    RETENTION_COHORTS,
+    REGION_QUALITY,
+    INVENTORY_TURNOVER,
+    PRICE_FAIRNESS,
 )
 
 __all__ = [
@@ -80,13 +85,17 @@ __all__ = [
     "FEEDBACK_TOPICS",
     "FUNNELS",
     "IDENTITY_QUALITY",
+    "INVENTORY_TURNOVER",
     "KPI_CATALOGUE",
     "KPI_VALUES",
     "MODEL_CHECKS",
     "PAGE_HEAT",
     "PARETO",
     "PATH_FLOWS",
+    "PRICE_FAIRNESS",
     "RECOMMENDATIONS",
+    "REGION_QUALITY",
+    "RETENTION_COHORTS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",
     "RUN_DATE",
