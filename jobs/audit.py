@@ -31,6 +31,9 @@ _UNBOUNDED = {
     "gold.funnels",
     "gold.path_flows",
     "gold.page_heat",
+    "gold.loan_funnel",
+    "gold.finance_audience",
+    "gold.finance_audience_reasons",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

@@ -12,6 +12,7 @@ from transforms.contracts.gold.campaigns import (
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.experiments import EXPERIMENT_RESULTS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
+from transforms.contracts.gold.loans import FINANCE_AUDIENCE, FINANCE_AUDIENCE_REASONS, LOAN_FUNNEL
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
 from transforms.contracts.gold.portrait import (
     CLUSTER_CENTRES,
@@ -62,6 +63,9 @@ TABLES = (
     FUNNELS,
     PATH_FLOWS,
     PAGE_HEAT,
+    LOAN_FUNNEL,
+    FINANCE_AUDIENCE,
+    FINANCE_AUDIENCE_REASONS,
 )
 
 __all__ = [
@@ -75,10 +79,13 @@ __all__ = [
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
     "EXPERIMENT_RESULTS",
+    "FINANCE_AUDIENCE",
+    "FINANCE_AUDIENCE_REASONS",
     "FUNNELS",
     "IDENTITY_QUALITY",
     "KPI_CATALOGUE",
     "KPI_VALUES",
+    "LOAN_FUNNEL",
     "MODEL_CHECKS",
     "PAGE_HEAT",
     "PARETO",
