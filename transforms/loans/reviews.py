@@ -1,4 +1,4 @@
-"""What people decided about customers whom the score card bars, beside what the card says; neither replaces the other."""
+"""What people decided about customers' finance, beside what the score card says; neither replaces the other."""
 
 from __future__ import annotations
 
