@@ -70,8 +70,6 @@ FAULTS = {
     "funnels: {purchase: {scopes: {chain: channel}}}": ["scope 'chain' comes by itself"],
     "loans: {period_day: 7}": ["mine.yaml: loans.period_day: unknown key", "period_days"],
     "loans: {reviews: nobody.csv}": ["nobody.csv: no such file (loans.reviews)"],
-    "loans: {reviews: [{identifier_type: fone, identifier: x, finance_risk_tier: hihg, decision: approved, "
-    "reviewed_by: R7, reviewed_date: 2026-06-01}]}": ["identifier 'fone'", "phone", "'hihg'", "high"],
     "tags: {preferred_hour: null}": ["planning reads the tag 'preferred_hour'"],
 }
 

@@ -248,7 +248,7 @@ def test_random_stories_are_as_duckdb_counts_them(spark: SparkSession) -> None:
     kinds = ["touch", "visit", "open", "share", "order", "deposit", "loan_apply", "loan_approve", "loan_disburse", "x"]
     rows = []
     for number in range(200):
-        for _ in range(chance.randint(1, 16)):
+        for _ in range(chance.randint(1, 40)):
             rows.append(
                 did(
                     f"C{number:03}" if number else None,
