@@ -1,4 +1,4 @@
-"""Bank marketing (UCI, CC BY 4.0) by YAML only: who subscribes, as our tables and as DuckDB counts the file's own rows."""
+"""Bank marketing (UCI, CC BY 4.0) by YAML only: who subscribes, as our tables say and as DuckDB counts in the file."""
 
 from __future__ import annotations
 
