@@ -30,12 +30,6 @@ def night(lake: Path, landing: Path, day: date, settings: Sequence[str] = (), fu
     )
 
 
-def steps_until(last: str) -> list[str]:
-    """The steps of a night up to one, itself among them: later ones may come and go."""
-    names = list(nightly.STEPS)
-    return names[: names.index(last) + 1]
-
-
 def run_steps(ctx: JobContext, *names: str) -> None:
     """Some steps of a night, in their order, without the run log."""
     for name, job in nightly.STEPS.items():

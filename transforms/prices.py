@@ -44,8 +44,9 @@ def price_fairness(lines: DataFrame, segments: DataFrame, as_of: date, rules: Pr
         segments: (customer_id, segment), key customer_id: primary segments of `as_of`.
 
     The price of a piece is what was paid after discounts ÷ pieces; means weigh by pieces. Prices are those of the
-    till: what came back later was sold at them too. What cost nothing was given away and says nothing of prices. `is_unfair`: mean > (1 + tolerance) × mean of all other
-    segments together. `is_loyalty_penalty`: the segment is a loyal one, and the same holds against the new ones.
+    till: what came back later was sold at them too. What cost nothing was given away and says nothing of prices.
+    `is_unfair`: mean > (1 + tolerance) × mean of all other segments together. `is_loyalty_penalty`: the segment is a
+    loyal one, and the same holds against the new ones.
     """
     since = as_of - timedelta(days=rules.window_days - 1)
     is_told = F.col("is_purchase") & (F.col("quantity") > 0) & (F.col("gross_amount") > 0)

@@ -53,7 +53,8 @@ def test_brute_force_agrees(spark: SparkSession) -> None:
                    cast(quantity * 1000 as hugeint) as milli, cast(gross_amount * 100 as hugeint) as cents,
                    gross_amount / quantity as price
             from sold left join segments using (customer_id)
-            where is_purchase and quantity > 0 and gross_amount > 0 and customer_id is not null and product_id is not null
+            where is_purchase and quantity > 0 and gross_amount > 0
+            and customer_id is not null and product_id is not null
             and order_date between date '2026-06-01' and date '2026-06-30'),
         mine as (select product_id, segment, count(distinct c) as n, sum(milli) as milli, sum(cents) as cents,
                  min(price) as low, max(price) as high from counted group by 1, 2),
