@@ -31,7 +31,11 @@ _UNBOUNDED = {
     "gold.funnels",
     "gold.path_flows",
     "gold.page_heat",
+    "gold.feedback_topics",
     "gold.price_fairness",
+    "gold.loan_funnel",
+    "gold.finance_audience",
+    "gold.finance_audience_reasons",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.portraits import primary_segments
 from transforms.cohorts import retention_cohorts
 from transforms.contracts import Table, gold, silver
 from transforms.prices import price_fairness
@@ -21,7 +22,7 @@ def run(ctx: JobContext) -> None:
 def _customers(ctx: JobContext) -> None:
     settings, day, orders = ctx.settings, ctx.run_date, ctx.counted(silver.ORDERS)
     activity = ctx.counted(silver.ACTIVITY)
-    cohorts = retention_cohorts(orders, activity, _segments(ctx), day, settings.cohorts)
+    cohorts = retention_cohorts(orders, activity, primary_segments(ctx), day, settings.cohorts)
     _write(ctx, gold.RETENTION_COHORTS, cohorts)
     customers = ctx.without_staff(ctx.tables.read(silver.CUSTOMERS))
     values = ctx.of_run_date(gold.CUSTOMER_VALUES).select("customer_id", "clv_365d")
@@ -33,12 +34,7 @@ def _goods(ctx: JobContext) -> None:
     sold = ctx.tables.read(silver.ORDER_LINES)
     _write(ctx, gold.INVENTORY_TURNOVER, inventory_turnover(ctx.known_events(), sold, day, settings.turnover))
     bought = ctx.counted(silver.ORDER_LINES)
-    _write(ctx, gold.PRICE_FAIRNESS, price_fairness(bought, _segments(ctx), day, settings.prices))
-
-
-def _segments(ctx: JobContext) -> DataFrame:
-    """(customer_id, segment): primary segments of the run date."""
-    return ctx.of_run_date(gold.SEGMENT_MEMBERS).where("kind = 'primary'").select("customer_id", "segment")
+    _write(ctx, gold.PRICE_FAIRNESS, price_fairness(bought, primary_segments(ctx), day, settings.prices))
 
 
 def _write(ctx: JobContext, table: Table, rows: DataFrame) -> None:

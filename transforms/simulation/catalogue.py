@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -16,6 +18,9 @@ _CATEGORY_WEIGHTS = (16, 12, 18, 9, 9, 9, 12, 8, 5, 2)
 _TYPICAL_PRICE = (18_900, 12_900, 25_900, 28_900, 35_900, 15_900, 5_900, 8_900, 129_900, 289_900)  # 分
 _BRANDS = ("云上", "清和", "Lumi", "Norda", "素白", "Kestrel", "织语", "Alba")
 PRODUCTS_PER_CATEGORY = 80
+_BREAKOUT_RANK = 5
+_BREAKOUT_DAYS = 10
+BREAKOUT_SKU = f"P00{_BREAKOUT_RANK:03}"
 WECHAT_APP = "wx7f3retail"
 
 CITIES = {
@@ -113,6 +118,18 @@ def review_text(plan: SimulationPlan, stars: Column, *keys: Column) -> Column:
 def stars(plan: SimulationPlan, *keys: Column) -> Column:
     """1 to 5, mostly 5."""
     return pick_weighted({"5": 52, "4": 25, "3": 11, "2": 5, "1": 7}, draw(plan, "review/stars", *keys)).cast("int")
+
+
+def breakout(plan: SimulationPlan, *keys: Column) -> dict[str, Column]:
+    """What people do on social networks, but that in the last days every second act praises one product, 爆款.
+
+    Needs `date`, `step` and what `goods` chose; `is_breakout` says which acts these are.
+    """
+    began = F.lit(plan.end_date - timedelta(days=_BREAKOUT_DAYS))
+    is_breakout = (F.col("date") > began) & chance(plan, 0.5, "social/breakout", *keys)
+    changed = {"step": F.lit("post"), "place": F.lit(0), "rank": F.lit(_BREAKOUT_RANK), "is_premium": F.lit(False)}
+    said = {name: F.when(is_breakout, value).otherwise(F.col(name)) for name, value in changed.items()}
+    return said | {"is_breakout": is_breakout}
 
 
 def campaign_of(kind: Column, day: Column) -> Column:
