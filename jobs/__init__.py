@@ -2,7 +2,7 @@
 
 In order: ingest-events, clean-events, resolve-identities, build-orders, build-customers, build-activity,
 compute-tags, score-rfm, value-customers, build-segments, recommend-products, plan-contacts, report-kpis,
-evaluate-experiments, evaluate-campaigns, audit, publish; `nightly` runs them all in one application.
+evaluate-experiments, evaluate-campaigns, find-break-points, audit, publish; `nightly` runs them all in one application.
 Files here must not be named like stdlib modules: spark-submit puts this folder first on the import path.
 """
 

@@ -17,6 +17,7 @@ from jobs import (
     compute_tags,
     evaluate_campaigns,
     evaluate_experiments,
+    find_break_points,
     ingest_events,
     plan_contacts,
     publish,
@@ -46,6 +47,7 @@ STEPS: dict[str, Job] = {
     "report-kpis": report_kpis.run,
     "evaluate-experiments": evaluate_experiments.run,
     "evaluate-campaigns": evaluate_campaigns.run,
+    "find-break-points": find_break_points.run,
     "audit": audit.run,
     "publish": publish.run,
 }

@@ -8,7 +8,9 @@ from typing import Any
 from jobs.runtime.job import JobContext
 from transforms.contracts import gold
 
-Found = tuple[str, str, str, str, bool]  # as the audit's findings: check, what was looked at, observed, expected, passed
+Found = tuple[
+    str, str, str, str, bool
+]  # as the audit's findings: check, what was looked at, observed, expected, passed
 
 
 def warn_of_break_points(ctx: JobContext, rows: Sequence[dict[str, Any]]) -> int:

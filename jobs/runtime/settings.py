@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.break_points.rules import BreakPointRules
 from transforms.campaigns.rules import CampaignRules
 from transforms.campaigns.rules import check_columns as check_review_columns
 from transforms.contacts.plan import PLANNED_BY
@@ -61,6 +62,7 @@ SECTION_FILES = (
     "campaigns",
     "funnels",
     "stages",
+    "break_points",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -153,6 +155,7 @@ class Settings(BaseModel):
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
     stages: StageRules
+    break_points: BreakPointRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")

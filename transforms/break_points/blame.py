@@ -1,8 +1,8 @@
-"""Which alarm says where it breaks: of many that one fall raises, the scope that names it best; the others it explains."""
+"""Which alarm says where it breaks: of many that one fall raises, the scope that names it best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -18,13 +18,15 @@ _HALF = 0.5
 _NAMED = 3
 
 
-def explain_by_stage_before(alarms: Sequence[Row], rates: Iterable[Row], before: dict[str, str], usual_z: float) -> None:
+def explain_by_stage_before(
+    alarms: Sequence[Row], rates: Iterable[Row], before: dict[str, str], usual_z: float
+) -> None:
     """Fewer events of a stage, by as much as the stage before fell in the same scope, are explained by that stage."""
-    usual = {_place(row) for row in rates if row["z"] > -usual_z}
-    fallen = {_place(row) for row in alarms}
+    usual = {place_of(row) for row in rates if row["z"] > -usual_z}
+    fallen = {place_of(row) for row in alarms}
     for row in alarms:
         earlier = before.get(row["stage"])
-        if earlier and _place(row) in usual and (earlier, *_place(row)[1:]) in fallen:
+        if earlier and place_of(row) in usual and (earlier, *place_of(row)[1:]) in fallen:
             row["explained_by"] = f"{earlier} in the same scope"
 
 
@@ -51,10 +53,17 @@ def explain_by_scope(alarms: Sequence[Row]) -> None:
                     _place_one(row, {level: [r for r in by_scope[level] if _overlap(row, r)] for level in finer})
 
 
-def name_of(row: Row) -> str:
+def name_of(row: Mapping[str, Any]) -> str:
     """The row's scope in words."""
-    places = [f"{kind} {row[name]}" for kind, name in (("store", "store_id"), ("channel", "channel")) if row[name] != ALL]
+    places = [
+        f"{kind} {row[name]}" for kind, name in (("store", "store_id"), ("channel", "channel")) if row[name] != ALL
+    ]
     return f"{row['stage']} in {', '.join(places) or 'the chain'}"
+
+
+def place_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Stage, scope, store and channel."""
+    return row["stage"], row["scope"], row["store_id"], row["channel"]
 
 
 def _place_one(row: Row, within: dict[str, list[Row]]) -> None:
@@ -78,7 +87,3 @@ def _fall(row: Row) -> float:
 
 def _overlap(row: Row, other: Row) -> bool:
     return all(ALL in (row[name], other[name]) or row[name] == other[name] for name in ("store_id", "channel"))
-
-
-def _place(row: Row) -> tuple[str, ...]:
-    return row["stage"], row["scope"], row["store_id"], row["channel"]

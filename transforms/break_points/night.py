@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms.break_points.blame import ALL, explain_by_scope, explain_by_stage_before, explain_rates
+from transforms.break_points.blame import ALL, explain_by_scope, explain_by_stage_before, explain_rates, place_of
 from transforms.break_points.evenings import known_by_evening, series
 from transforms.break_points.feeds import Feed, judge_feeds
-from transforms.break_points.judging import Array, judge
+from transforms.break_points.judging import judge
 from transforms.break_points.rules import BreakPointRules
 from transforms.break_points.words import look_at_feed, look_at_scope, tell_feed, tell_scope
 from transforms.experiments.holm import holm
@@ -146,12 +146,11 @@ def _over(events: float, base: float) -> float | None:
 
 
 def _leave_out_rates_of_unusual_stages(rows: list[Row], before: Mapping[str, str], rules: BreakPointRules) -> None:
-    """A rate says something while the stage before is as usual: a day of many messages dilutes it, a dead feed lifts it."""
-    place = ("scope", "store_id", "channel")
-    of_volume = {(row["stage"], *(row[n] for n in place)): row["z"] for row in rows if row["measure"] == "volume"}
+    """A rate says something while the stage before is as usual: many messages dilute it, a dead feed lifts it."""
+    of_volume = {place_of(row): row["z"] for row in rows if row["measure"] == "volume"}
     for row in rows:
         if row["measure"] == "rate" and row["status"] == "normal":
-            z = of_volume[before[row["stage"]], *(row[n] for n in place)]
+            z = of_volume[place_of({**row, "stage": before[row["stage"]]})]
             if z is None or abs(z) > rules.usual_z:
                 row["status"] = "base_moved"
 
@@ -226,7 +225,9 @@ def _find_causes(
     for row in rows:
         if row["status"] == "alarm":
             key = (row["stage"], *(row[name] for name in SCOPES[row["scope"]]))
-            of_source = {name: lost[f"{row['scope']}/{name}"].get(key if len(key) > 1 else key[0], 0) for name in missing}
+            of_source = {
+                name: lost[f"{row['scope']}/{name}"].get(key if len(key) > 1 else key[0], 0) for name in missing
+            }
             is_missing = sum(of_source.values()) * row["_events"] >= _HALF * (row["_events"] - row["_seen"])
             row["cause"] = "missing_data" if is_missing else "behaviour"
             if is_missing:

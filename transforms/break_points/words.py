@@ -48,7 +48,7 @@ def tell_feed(row: Mapping[str, Any], feed: Feed, event_date: date, as_of: date)
     day = as_of - timedelta(days=row["lag"])
     if day != event_date:
         return (
-            f"source {feed.source} was late: of {day} {row['observed']:.0f} events were known that evening, {expected}; "
+            f"source {feed.source} was late: of {day} {row['observed']:.0f} events were known then, {expected}; "
             f"{row['volume']} are now, the figures of that date were told without them"
         )
     last = "" if feed.last_arrival in (0, None) else f", the last {feed.last_arrival} days ago"

@@ -25,7 +25,7 @@ BREAK_POINTS = Table(
             "event_date",
             "date",
             "判断日期",
-            "Date judged: the run date, less the days after which the data usually comes; earlier on a late feed's rows",
+            "Date judged: the run date, less the days after which data usually comes; earlier where a feed was late",
         ),
         Column(
             "status",
@@ -37,7 +37,12 @@ BREAK_POINTS = Table(
         Column("feed_state", "string", "数据源状态", "alive, stopped, late, empty or partial; null for stages"),
         Column("expected", RATIO, "期望", "Events, or rate, that the same weekdays and the level of late say"),
         Column("observed", RATIO, "实测", "Events, or rate, known on the date's evening"),
-        Column("volume", "bigint", "事件数", "Events seen; of a rate those of the stage before; of a late date those of now"),
+        Column(
+            "volume",
+            "bigint",
+            "事件数",
+            "Events seen; of a rate those of the stage before; of a late date those of now",
+        ),
         Column("z", RATIO, "稳健 z 值", "Robust standard deviations from expected, negative below it"),
         Column("p_adjusted", RATIO, "校正 p 值", "Chance of so little, over all that is judged on the date (Holm)"),
         Column("explained_by", "string", "归因于", "The alarm that explains this one"),
