@@ -31,13 +31,15 @@ _CERTAIN = 1e6  # degrees of freedom of a spread that all peers share
 class Judged:
     """Of each scope: what was expected, robust z (below 0: less than that), the chance of so little or less.
 
-    `expected` is in events, NaN where nothing is known of the weekday. `p` is 1 where the scope is not judged.
+    `expected` is in events, NaN where nothing is known of the weekday. `p` is 1 where the scope is not judged. `spells`
+    counts earlier falls of the look-back, days in a row being one; one that still lasts does not count.
     """
 
     expected: Array
     z: Array
     p: Array
     is_judged: npt.NDArray[np.bool_]
+    spells: npt.NDArray[np.int64]
 
 
 def judge(
@@ -74,11 +76,13 @@ def judge(
     others = _others(past) * weights
     excess = _excess(events, others, is_judged)
     freedom = np.maximum(_MAD_EFFICIENCY * (days - _WEEK), 1.0)
-    spread, freedom = _with_peers(_spread(_deviation(events, others, excess)), freedom, is_judged)
+    far = _deviation(events, others, excess)
+    spread, freedom = _with_peers(_spread(far), freedom, is_judged)
     spread = np.maximum(spread, _chance_alone(rate, exposure is None))
     z = _deviation(observed[:, -1], expected, excess[:, 0, 0]) / spread
     p = np.where(is_judged, stats.t.cdf(np.nan_to_num(z), freedom), 1.0)
-    return Judged(expected, z, p, is_judged)
+    was_low = (far <= -rules.z * spread[:, None, None]) & (events <= (1 - rules.least_fall) * others)
+    return Judged(expected, z, p, is_judged, _spells(was_low.reshape(len(of), -1)))
 
 
 def _by_weekday(days: Array) -> Array:
@@ -121,6 +125,13 @@ def _with_peers(spread: Array, freedom: Array, is_judged: npt.NDArray[np.bool_])
     common = np.exp(centred.mean() + special.digamma(peers / 2) - np.log(peers / 2))
     moved = (peers * common + freedom * spread**2) / (peers + freedom)
     return np.sqrt(moved), freedom + peers
+
+
+def _spells(was_low: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Runs of low days, less one that reaches up to the judged day."""
+    begins = was_low & ~np.roll(was_low, 1, axis=1)
+    begins[:, 0] = was_low[:, 0]
+    return begins.sum(axis=1) - was_low[:, -1]
 
 
 def _spread(deviations: Array) -> Array:

@@ -72,7 +72,9 @@ def _stages_before(stages: StageRules) -> dict[str, str]:
 def _judged_scopes(known: pd.DataFrame, before: Mapping[str, str], rules: BreakPointRules) -> list[Row]:
     """One row for each stage, measure and scope, judged by itself."""
     rows: list[Row] = []
-    lags = known.groupby(["stage", "channel"])["usual_lag"].max()
+    by_channel = known.groupby(["stage", "channel"])["usual_lag"].max()
+    whole = {(stage, ALL): lag for stage, lag in by_channel.groupby("stage").min().items()}
+    lags = {**by_channel.to_dict(), **whole}
     for scope, keys in SCOPES.items():
         here = known[known["store_id"] != ""] if "store_id" in keys else known
         counts = series(here, ["stage", *keys], rules)
@@ -105,7 +107,7 @@ def _rows(
     exposure: pd.DataFrame | None,
     scope: str,
     keys: list[str],
-    lags: pd.Series[int],
+    lags: Mapping[Any, int],
     rules: BreakPointRules,
 ) -> list[Row]:
     observed = counts.to_numpy()
@@ -116,7 +118,6 @@ def _rows(
     for place, key in enumerate(counts.index):
         stage, *values = key if isinstance(key, tuple) else (key,)
         named = {"store_id": ALL, "channel": ALL, **dict(zip(keys, values, strict=True))}
-        lag = lags[stage] if named["channel"] == ALL else lags[stage, named["channel"]]
         events, seen = judged.expected[place], observed[place, -1]
         rows.append(
             {
@@ -125,13 +126,14 @@ def _rows(
                 "scope": scope,
                 **named,
                 "source": ALL,
-                "lag": int(np.min(lag)),
+                "lag": int(lags[stage, named["channel"]]),
                 "status": "normal" if judged.is_judged[place] else "too_few",
                 "expected": _over(events, base[place]),
                 "observed": _over(seen, base[place]),
                 "volume": int(seen if of is None else base[place]),
                 "z": float(judged.z[place]) if np.isfinite(events) else None,
                 "p": float(judged.p[place]),
+                "spells": int(judged.spells[place]),
                 "cause": None,
                 "explained_by": None,
                 "_events": float(np.nan_to_num(events)),
@@ -175,6 +177,7 @@ def _judged_sources(known: pd.DataFrame, rules: BreakPointRules) -> list[Row]:
             "volume": int(counts.iat[place, -1]),
             "z": float(judged.z[place]) if np.isfinite(judged.expected[place]) else None,
             "p": float(judged.p[place]),
+            "spells": int(judged.spells[place]),
             "cause": None,
             "explained_by": None,
         }
@@ -188,7 +191,8 @@ def _find_alarms(rows: list[Row], rules: BreakPointRules) -> None:
     for row, p in zip(judged, holm([row["p"] for row in judged]), strict=True):
         is_deep = row["observed"] is not None and row["observed"] <= (1 - rules.least_fall) * row["expected"]
         row["p_adjusted"] = p
-        if is_deep and row["z"] <= -rules.z and p < rules.alpha:
+        is_new = row["spells"] < rules.usual_spells
+        if is_deep and is_new and row["z"] <= -rules.z and p < rules.alpha:
             row["status"] = "alarm"
 
 

@@ -15,6 +15,7 @@ class BreakPointRules(BaseModel):
         z: an alarm is at least so many robust standard deviations below what was expected,
         least_fall: and lies by at least this share below it,
         alpha: and all scopes of a night together raise a false alarm in this share of nights.
+        usual_spells: what fell as low this often in the look-back, days in a row being one, falls as usual: no alarm.
         usual_z: a rate is only judged where the stage before it is within so many of what was expected.
         missing_share: a feed with this share of its usual events, or less, is missing.
         late_days: data that comes at most so many days after its date is late, not missing.
@@ -27,6 +28,7 @@ class BreakPointRules(BaseModel):
     z: float = Field(gt=0)
     least_fall: float = Field(gt=0, lt=1)
     alpha: float = Field(gt=0, lt=1)
+    usual_spells: int = Field(ge=1)
     usual_z: float = Field(gt=0)
     missing_share: float = Field(ge=0, lt=0.5)
     late_days: int = Field(ge=1, le=28)
