@@ -157,6 +157,8 @@ def _deviation(observed: Array, expected: Array, excess: Array | float) -> Array
 
 def _median(values: Array, axis: int) -> Array:
     """The median of what is known; NaN where nothing is."""
+    if not np.isnan(values).any():
+        return np.median(values, axis=axis)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of rows without any value
         return np.nanmedian(values, axis=axis)
