@@ -52,28 +52,24 @@ def judge_feeds(
         arrivals: frame of the function of this name. daily: sources that must send a file each day.
     """
     counts, files = series(known, ["source"], rules), _files(arrivals, rules)
+    lags = known.groupby("source")["usual_lag"].max()
     found = {}
-    for source in sorted({*judged.index, *daily} & {*judged.index, *files}):
+    for source, days in zip(counts.index, counts.to_numpy(), strict=True):
         came = files.get(source, np.zeros(rules.baseline_days + 1, dtype=np.int64))
-        mine = known[known["source"] == source]
-        tonight = _came_tonight(volumes[volumes["source"] == source], int(mine["usual_lag"].max() if len(mine) else 0))
-        row = judged.loc[source] if source in judged.index else None
-        expected, observed = (float(row["expected"]), int(row["observed"])) if row is not None else (0.0, 0)
-        is_gone = observed <= rules.missing_share * np.nan_to_num(expected)
-        is_fall = row is not None and bool(row["is_fall"])
+        tonight = _came_tonight(volumes[volumes["source"] == source], int(lags[source]))
+        expected, observed = np.nan_to_num(judged.at[source, "expected"]), judged.at[source, "observed"]
+        is_gone, is_fall = observed <= rules.missing_share * expected, bool(judged.at[source, "is_fall"])
         no_file = came[0] == 0 and (source in daily or _always_came(came, rules))
-        is_partial = is_fall and not is_gone and _fewer_than_ever(came, rules)
         state = "alive"
         if is_gone and (is_fall or no_file):
-            is_behind = sum(tonight.values()) >= _HALF * max(np.nan_to_num(expected), 1.0)
+            is_behind = sum(tonight.values()) >= _HALF * max(expected, 1.0)
             state = "late" if is_behind else "stopped" if came[0] == 0 else "empty"
-        elif is_partial:
+        elif is_fall and _fewer_than_ever(came, rules):
             state = "partial"
-        lost = 0.0 if state == "alive" else 1.0 if not expected > 0 else max(0.0, 1 - observed / expected)
+        lost = 0.0 if state == "alive" else 1.0 if not expected else 1 - observed / expected
         arrived = np.flatnonzero(came)
-        days = counts.loc[source].to_numpy() if source in counts.index else None
-        filled = _filled(days, tonight, arrived, rules) if days is not None else ()
-        found[source] = Feed(source, state, lost, int(came[0]), int(arrived[0]) if len(arrived) else None, filled)
+        last = int(arrived[0]) if len(arrived) else None
+        found[source] = Feed(source, state, lost, int(came[0]), last, _filled(days, tonight, arrived, rules))
     return found
 
 

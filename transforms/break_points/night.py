@@ -47,6 +47,8 @@ def find_break_points(
     """
     known = known_by_evening(volumes, ["stage", "channel"], rules)
     known_feeds = known_by_evening(of_feeds, ["source"], rules)
+    if known_feeds.empty:
+        return []  # no event in nine weeks: a lake of old data
     before = _stages_before(stages)
     rows = _judged_scopes(known, before, rules)
     sources = _judged_sources(known_feeds, rules)
