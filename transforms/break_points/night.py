@@ -201,7 +201,7 @@ def _find_alarms(rows: list[Row], rules: BreakPointRules) -> None:
 def _by_source(sources: list[Row]) -> pd.DataFrame:
     columns = {name: [row[name] for row in sources] for name in ("source", "expected", "observed")}
     fallen = [row["status"] == "alarm" for row in sources]
-    return pd.DataFrame({**columns, "is_fall": fallen}).set_index("source")
+    return pd.DataFrame({**columns, "is_fall": fallen}).set_index("source").astype({"expected": "float64"})
 
 
 def _missing_shares(of_feeds: pd.DataFrame, feeds: Mapping[str, Feed]) -> dict[str, pd.DataFrame]:
