@@ -276,8 +276,10 @@ def test_a_history_that_came_at_once_is_a_baseline_and_two_weeks_are_none(chain:
     assert alarms(dead(young, "app", LAST).night(LAST)) == [of_feed("app", "stopped")]
     fallen = without(young, {"channel": "app", "stage": "engaged"}, 0.3, [LAST]).night(LAST)
     assert alarms(fallen) == [FALLS["a channel's stage"][2]]
-    short = Chain(chain.events[chain.events["day"] > LAST - 15], chain.files)
-    assert {row["status"] for row in short.night(LAST)} == {"too_few"}
+    for days in (15, 8, 1):  # two, one and none of each weekday
+        short = Chain(chain.events[chain.events["day"] > LAST - days], chain.files).night(LAST)
+        assert {row["status"] for row in short} == {"too_few"}
+        assert all(row["z"] is None or row["z"].is_finite() for row in short)
 
 
 def test_a_lake_without_recent_events_has_no_break_points(chain: Chain) -> None:

@@ -78,7 +78,7 @@ def judge(
     freedom = np.maximum(_MAD_EFFICIENCY * (days - _WEEK), 1.0)
     far = _deviation(events, others, excess)
     spread, freedom = _with_peers(_spread(far), freedom, is_judged)
-    spread = np.maximum(spread, _chance_alone(rate, exposure is None))
+    spread = np.fmax(spread, _chance_alone(rate, exposure is None))  # also where two days of a weekday are not known
     z = _deviation(_half_nearer(observed[:, -1], expected), expected, excess[:, 0, 0]) / spread
     p = np.where(is_judged, stats.t.cdf(np.nan_to_num(z), freedom), 1.0)
     was_low = (far <= -rules.z * spread[:, None, None]) & (events <= (1 - rules.least_fall) * others)
