@@ -291,7 +291,8 @@ def _of_feed(row: Row, feed: Feed, as_of: date) -> list[Row]:
 
 def _columns(row: Row, as_of: date, event_date: date) -> Row:
     given = ("stage", "measure", "scope", "store_id", "channel", "source", "status", "cause", "volume", "explained_by")
-    numbers = {name: row.get(name) for name in ("expected", "observed", "z", "p_adjusted")}
+    judged = {name: row.get(name) if row["status"] != "too_few" else None for name in ("z", "p_adjusted")}
+    numbers = {"expected": row["expected"], "observed": row["observed"], **judged}
     return {
         "run_date": as_of,
         "event_date": event_date,

@@ -43,7 +43,9 @@ BREAK_POINTS = Table(
             "事件数",
             "Events seen; of a rate those of the stage before; of a late date those of now",
         ),
-        Column("z", RATIO, "稳健 z 值", "Robust standard deviations from expected, negative below it"),
+        Column(
+            "z", RATIO, "稳健 z 值", "Robust standard deviations from expected, negative below; null where not judged"
+        ),
         Column("p_adjusted", RATIO, "校正 p 值", "Chance of so little, over all that is judged on the date (Holm)"),
         Column("explained_by", "string", "归因于", "The alarm that explains this one"),
         Column("message", "string", "说明", "What an alarm says"),
