@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.audiences import audience_sizes
+from jobs.runtime.break_alarms import break_points_found
 from jobs.runtime.job import AuditRefused, JobContext, main
 from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows, current, previous_counts
 from jobs.runtime.tables import slice_of
@@ -36,6 +37,7 @@ _UNBOUNDED = {
     "gold.loan_funnel",
     "gold.finance_audience",
     "gold.finance_audience_reasons",
+    "gold.break_points",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name
@@ -91,7 +93,7 @@ def run(ctx: JobContext) -> None:
         *_published_rows(ctx, published),
     ]
     failed = [finding for finding in findings if not finding[4]]
-    _write(ctx, findings, failed, audience_sizes(ctx))
+    _write(ctx, findings, failed, [*audience_sizes(ctx), *break_points_found(ctx)])
     ctx.facts["checks"] = len(findings)
     ctx.facts["failed"] = len(failed)
     if failed and not ctx.accept:

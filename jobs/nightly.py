@@ -17,6 +17,7 @@ from jobs import (
     compute_tags,
     evaluate_campaigns,
     evaluate_experiments,
+    find_break_points,
     ingest_events,
     plan_contacts,
     publish,
@@ -52,6 +53,7 @@ STEPS: dict[str, Job] = {
     "evaluate-experiments": evaluate_experiments.run,
     "evaluate-campaigns": evaluate_campaigns.run,
     "report-trade": report_trade.run,
+    "find-break-points": find_break_points.run,
     "audit": audit.run,
     "publish": publish.run,
 }

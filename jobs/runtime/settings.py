@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from transforms.break_points.rules import BreakPointRules
 from transforms.campaigns.rules import CampaignRules
 from transforms.campaigns.rules import check_columns as check_review_columns
 from transforms.cohorts import CohortRules
@@ -71,6 +72,7 @@ SECTION_FILES = (
     "feedback",
     "trade",
     "loans",
+    "break_points",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -169,6 +171,7 @@ class Settings(BaseModel):
     turnover: TurnoverRules
     prices: PriceRules
     loans: LoanRules
+    break_points: BreakPointRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")

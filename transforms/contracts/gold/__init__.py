@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transforms.contracts.gold.break_points import BREAK_POINTS
 from transforms.contracts.gold.campaigns import (
     CAMPAIGN_RESULTS,
     CAMPAIGN_REVIEWS,
@@ -73,9 +74,11 @@ TABLES = (
     LOAN_FUNNEL,
     FINANCE_AUDIENCE,
     FINANCE_AUDIENCE_REASONS,
+    BREAK_POINTS,
 )
 
 __all__ = [
+    "BREAK_POINTS",
     "CAMPAIGN_RESULTS",
     "CAMPAIGN_REVIEWS",
     "CLUSTER_CENTRES",
