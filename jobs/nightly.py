@@ -43,9 +43,9 @@ STEPS: dict[str, Job] = {
     "build-segments": build_segments.run,
     "recommend-products": recommend_products.run,
     "plan-contacts": plan_contacts.run,
-    "report-kpis": report_kpis.run,
     "evaluate-experiments": evaluate_experiments.run,
     "evaluate-campaigns": evaluate_campaigns.run,
+    "report-kpis": report_kpis.run,
     "audit": audit.run,
     "publish": publish.run,
 }

@@ -30,7 +30,7 @@ from transforms.expressions import nearest
 from transforms.funnels import Funnel
 from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
-from transforms.kpis import KpiRules
+from transforms.kpis import KpiRules, RestateRules, check_bands
 from transforms.kpis import check_columns as check_kpi_columns
 from transforms.recommendations.rules import RecommendationRules, check_recommendations
 from transforms.rfm import RfmRules
@@ -39,6 +39,7 @@ from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.stages import StageRules
 from transforms.stages import check_columns as check_stage_columns
+from transforms.stores import Store
 from transforms.tags import HealthRules, TagRules, tag_columns
 from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
@@ -149,6 +150,8 @@ class Settings(BaseModel):
     recommendations: RecommendationRules
     experiments: ExperimentRules
     kpis: KpiRules
+    restate_kpis: RestateRules
+    stores: dict[str, Store] = {}
     campaigns: CampaignRules
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
@@ -400,7 +403,8 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"experiments.yaml: {problem}" for problem in check_experiments(settings.experiments, planned)],
-        *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
+        *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis, portrait)],
+        *[f"kpis.yaml: {problem}" for problem in check_bands(settings.kpis, settings.stores)],
         *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],

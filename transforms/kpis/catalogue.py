@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from transforms.kpis.periods import USUAL_DAYS
 from transforms.kpis.frames import FRAMES
+from transforms.kpis.periods import USUAL_DAYS
 from transforms.kpis.rules import Benchmark, Kpi, KpiRules, Measure, Rows
 
 

@@ -145,8 +145,8 @@ def measured(frame: DataFrame, name: str, plan: Plan) -> list[Column]:
     for number, mask in enumerate(plan.masks):
         bits = {r: bit % _BITS for r, bit in plan.flags.items() if r.frame == name and bit // _BITS == number}
         if bits:
-            set_bits = [F.when(_holds(r), F.lit(1 << bit)).otherwise(F.lit(0)) for r, bit in bits.items()]
-            columns.append(reduce(Column.bitwiseOR, set_bits).cast("bigint").alias(mask))
+            set_bits = [F.when(_holds(r), _bigint(1 << bit)).otherwise(_bigint(0)) for r, bit in bits.items()]
+            columns.append(reduce(Column.bitwiseOR, set_bits).alias(mask))
     for (reading, what), column in (*plan.numbers.items(), *plan.sums.items()):
         if reading.frame == name:
             columns.append(F.when(_holds(reading), _adds(reading, what)).alias(column))
@@ -275,4 +275,8 @@ def _met(condition: Condition, plan: Plan) -> Column:
 
 def _has_bit(bit: int, plan: Plan) -> Column:
     mask = F.col(plan.masks[bit // _BITS])
-    return F.coalesce(mask.bitwiseAND(F.lit(1 << bit % _BITS).cast("bigint")) != 0, F.lit(False))
+    return F.coalesce(mask.bitwiseAND(_bigint(1 << bit % _BITS)) != 0, F.lit(False))
+
+
+def _bigint(number: int) -> Column:
+    return F.lit(number).cast("bigint")

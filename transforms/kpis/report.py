@@ -48,7 +48,7 @@ def _cells(frames: Mapping[str, DataFrame], plan: Plan) -> DataFrame:
     """
     customers = frames["customers"]
     segments = customers.select("customer_id", _SEGMENT)
-    sold = [_of_sales(frames[name], name, plan) for name in _SOLD if name in frames and plan.readings(name)]
+    sold = [_of_sales(frames[name], name, plan) for name in _SOLD if plan.readings(name)]
     touched = [_of_customers(frames["touches"], "touches", plan)] if plan.readings("touches") else []
     together = _together([*sold, *touched])
     per_customer = []
@@ -58,10 +58,14 @@ def _cells(frames: Mapping[str, DataFrame], plan: Plan) -> DataFrame:
     everybody = _of_customers(customers, "customers", plan, _SEGMENT)
     others = [_of_campaigns(frames["campaigns"], plan)] if plan.readings("campaigns") else []
     others += [_of_stock(frames["stock"], plan)] if plan.readings("stock") else []
-    cells = _together([*per_customer, everybody, *others])
-    assert cells is not None
-    missing = [F.lit(None).cast("string").alias(name) for name in ("store_id", "channel", "category") if name not in cells.columns]
-    return cells.select("*", *missing)
+    placed = _together([*per_customer, everybody, *others])
+    assert placed is not None
+    missing = [
+        F.lit(None).cast("string").alias(name)
+        for name in ("store_id", "channel", "category")
+        if name not in placed.columns
+    ]
+    return placed.select("*", *missing)
 
 
 def _of_sales(frame: DataFrame, name: str, plan: Plan) -> DataFrame:
@@ -110,7 +114,7 @@ def _together(parts: list[DataFrame]) -> DataFrame | None:
 
 
 def _place_sets(plan: Plan, stores: Stores) -> list[tuple[str, ...]]:
-    """The different sets of places besides the segment by which some KPI is reported; first the empty one, the chain."""
+    """The different sets of places, besides the segment, that KPIs are reported by; first none, the chain."""
     asked = {grain for entry in plan.entries for grain in entry.kpi.reported_by}
     sets = [tuple(p for p in places if p != _SEGMENT) for grain, places in GRAINS.items() if grain in asked]
     has_regions = any(store.region for store in stores.values())
@@ -153,7 +157,9 @@ def _per_grain(per_place: DataFrame, plan: Plan) -> DataFrame:
     for grain, places in GRAINS.items():
         within = F.col("place") == _name(tuple(place for place in places if place != _SEGMENT))
         by_segment = _SEGMENT in places
-        here = F.struct(F.lit(grain).alias("grain"), (segment if by_segment else F.lit(None)).cast("string").alias(_SEGMENT))
+        here = F.struct(
+            F.lit(grain).alias("grain"), (segment if by_segment else F.lit(None)).cast("string").alias(_SEGMENT)
+        )
         copies.append(F.when(within & F.col("knows_segment") if by_segment else within, here))
     names = list(plan.values.values())
     others = [place for place in PLACES if place != _SEGMENT]

@@ -103,7 +103,9 @@ class Measure(Rows):
     def _possible_measure(self) -> Measure:
         if self.measure != "customers" and (self.is_condition or self.also or self.unless):
             raise ValueError("at_least, total, also and unless need measure: customers")
-        asked = [self.frame, *[rows.frame for rows in (*self.also, *self.unless)]] if self.measure == "customers" else []
+        asked = (
+            [self.frame, *[rows.frame for rows in (*self.also, *self.unless)]] if self.measure == "customers" else []
+        )
         nameless = [frame for frame in asked if not FRAMES[frame].has_customers]
         if nameless:
             named = [name for name, frame in FRAMES.items() if frame.has_customers]
@@ -258,5 +260,5 @@ def _unknown(kpis: Mapping[str, Kpi], known: Mapping[str, Iterable[str]]) -> lis
 
 def _read(kpi: Kpi) -> list[tuple[str, str]]:
     """(frame, SQL) of all that a KPI reads."""
-    rows = [(rows.frame, sql) for rows in kpi.rows for sql in (rows.where, rows.total) if sql]
-    return rows + [(measure.frame, measure.summed) for measure in kpi.measures if measure.summed]
+    asked = [(str(rows.frame), sql) for rows in kpi.rows for sql in (rows.where, rows.total) if sql]
+    return asked + [(str(measure.frame), measure.summed) for measure in kpi.measures if measure.summed]

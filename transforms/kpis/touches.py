@@ -22,8 +22,12 @@ def touches(activity: DataFrame, orders: DataFrame, since: date, as_of: date) ->
     """
     recent = activity.where(F.col("customer_id").isNotNull() & (F.col("event_date") > F.lit(since)))
     known = recent.where(F.col("event_date") <= F.lit(as_of))
-    sent = known.where("event_type = 'touch'").select("customer_id", F.col("event_date").alias("touched_date"), "campaign_id")
-    bought = orders.where(F.col("is_purchase") & F.col("customer_id").isNotNull() & (F.col("order_date") <= F.lit(as_of)))
+    sent = known.where("event_type = 'touch'").select(
+        "customer_id", F.col("event_date").alias("touched_date"), "campaign_id"
+    )
+    bought = orders.where(
+        F.col("is_purchase") & F.col("customer_id").isNotNull() & (F.col("order_date") <= F.lit(as_of))
+    )
     happened = bought.select("customer_id", F.col("order_date").alias("date"), F.lit(True).alias("is_purchase"))
     answered = known.where(F.col("event_type").isin(*_ANSWERS)).select(
         "customer_id", F.col("event_date").alias("date"), F.lit(False).alias("is_purchase")

@@ -16,7 +16,9 @@ KPI_CATALOGUE = Table(
         Column("description", "string", "说明", "Meaning in English"),
         Column("numerator", "string", "分子", "How the numerator is measured"),
         Column("denominator", "string", "分母", "How the denominator is measured; null for plain sums"),
-        Column("period_days", "int", "周期天数", "Days of its period; in rows of a month those of the month unless its own"),
+        Column(
+            "period_days", "int", "周期天数", "Days of its period; in rows of a month those of the month unless its own"
+        ),
         Column("grains", "array<string>", "粒度", "Grains that are reported"),
         Column("direction", "string", "方向", "up: more is better; down: less is better"),
         Column("unit", "string", "单位", "ratio, amount, count, days or score"),
@@ -34,7 +36,9 @@ KPI_VALUES = Table(
     partition_by=("kpi_date",),
     columns=(
         Column("kpi_date", "date", "指标日期", "Last day of the KPI's period"),
-        Column("period", "string", "周期", "day: the KPI's own period up to kpi_date; month: the calendar month to date"),
+        Column(
+            "period", "string", "周期", "day: the KPI's own period up to kpi_date; month: the calendar month to date"
+        ),
         Column("kpi", "string", "指标", "KPI code"),
         Column("grain", "string", "粒度", "chain, region, store, channel, segment, category, store_channel …"),
         Column("region", "string", "大区", "Region of the settings' stores; null unless the grain has it"),
