@@ -307,11 +307,11 @@ def chain(spark: SparkSession) -> tuple[DataFrame, duckdb.DuckDBPyConnection]:
         f" where event_type = 'touch' and customer_id is not null and event_date <= date '{D}'",
         "g": "select * replace (coalesce(segment, 'unknown') as segment) from raw_campaigns",
         # Every day between two levels of a place, day by day
-        "k": f"""with l as (select distinct on (store_id, category, event_date) store_id, category, event_date, cost_amount
+        "k": f"""with l as (select distinct on (store_id, category, event_date) *
             from raw_events where event_type = 'stock' and event_date <= date '{D}'
             order by store_id, category, event_date, event_at desc, event_id desc)
             select {known_category} from (select {places.replace(", coalesce(channel, 'unknown') as channel", "")}
-            from (select l.* exclude (event_date), d.day::date as day from l,
+            from (select store_id, category, cost_amount, d.day::date as day from l,
             generate_series(date '2026-01-01', date '{D}', interval 1 day) as d(day)
             where d.day >= l.event_date and d.day < l.event_date + 31 and not exists (from l as later
             where later.store_id = l.store_id and later.category is not distinct from l.category
@@ -337,11 +337,12 @@ _FIELDS: dict[str, list[T.StructField]] = {
     "campaigns": [field for field in gold.CAMPAIGN_RESULTS.schema.fields],
 }
 _MONEY = ("gross_amount", "returned_amount", "net_amount", "cost_amount", "other_amount")
-_TYPES = (
-    "visit visit visit view search favourite cart_add register review share refer checkin consult consult coupon_claim"
-    " coupon_redeem touch touch touch deliver open click unsubscribe loan_apply loan_approve loan_disburse repay overdue"
-    " deposit deposit withdraw order order order return cancel"
-).split()
+_TYPES = [
+    *("visit", "visit", "visit", "view", "search", "favourite", "cart_add", "register", "review", "share", "refer"),
+    *("checkin", "consult", "consult", "coupon_claim", "coupon_redeem", "touch", "touch", "touch", "deliver", "open"),
+    *("click", "unsubscribe", "loan_apply", "loan_approve", "loan_disburse", "repay", "overdue", "deposit", "deposit"),
+    *("withdraw", "order", "order", "order", "return", "cancel"),
+]
 
 
 def _rows() -> dict[str, list[Mapping[str, Any]]]:

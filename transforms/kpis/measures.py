@@ -145,11 +145,11 @@ def measured(frame: DataFrame, name: str, plan: Plan) -> list[Column]:
     for number, mask in enumerate(plan.masks):
         bits = {r: bit % _BITS for r, bit in plan.flags.items() if r.frame == name and bit // _BITS == number}
         if bits:
-            set_bits = [F.when(_holds(r), _bigint(1 << bit)).otherwise(_bigint(0)) for r, bit in bits.items()]
+            set_bits = [F.when(holds(r), _bigint(1 << bit)).otherwise(_bigint(0)) for r, bit in bits.items()]
             columns.append(reduce(Column.bitwiseOR, set_bits).alias(mask))
     for (reading, what), column in (*plan.numbers.items(), *plan.sums.items()):
         if reading.frame == name:
-            columns.append(F.when(_holds(reading), _adds(reading, what)).alias(column))
+            columns.append(F.when(holds(reading), _adds(reading, what)).alias(column))
     return columns
 
 
@@ -162,23 +162,23 @@ def reached(frame: DataFrame, name: str, plan: Plan) -> DataFrame:
     if column is None or name == "stock":
         return frame
     if name == "events":
-        return frame.where(reduce(Column.__or__, [_holds(reading) for reading in readings], F.lit(False)))
+        return frame.where(reduce(Column.__or__, [holds(reading) for reading in readings], F.lit(False)))
     bounded = [reading.after for reading in readings if reading.after]
     recent = F.col(column) > F.lit(min(bounded)) if bounded else F.lit(False)
     older = [F.expr(r.where) if r.where else F.lit(True) for r in readings if r.after is None]
     return frame.where(reduce(Column.__or__, older, recent) & (F.col(column) <= F.lit(plan.kpi_date)))
 
 
-def result(value: Value, plan: Plan) -> Column:
-    """A value over the summed rows of all customers of a place; guests are nobody, and count in sums only."""
+def contribution(value: Value, plan: Plan) -> Column:
+    """What one customer of a place adds to a value; guests are nobody, and count in sums only."""
     if value.what != CUSTOMERS:
-        return F.sum(plan.sums[value.reading, value.what])
+        return F.col(plan.sums[value.reading, value.what])
     meets = F.col("customer_id").isNotNull()
     for condition in value.needs:
         meets = meets & _met(condition, plan)
     for condition in value.bars:
         meets = meets & ~_met(condition, plan)
-    return F.count_if(meets)
+    return F.when(meets, F.lit(1)).otherwise(F.lit(0))
 
 
 def is_fed(values: list[Value], plan: Plan) -> Column:
@@ -235,7 +235,7 @@ def _note(plan: Plan, value: Value) -> None:
             plan.flags.setdefault(condition.reading, len(plan.flags))
 
 
-def _holds(reading: Reading) -> Column:
+def holds(reading: Reading) -> Column:
     """Whether a row is one of those that are read; null is no."""
     said = F.expr(reading.where) if reading.where else F.lit(True)
     column = FRAMES[reading.frame].date

@@ -11,7 +11,18 @@ from pyspark.sql import functions as F
 
 from transforms.contracts import RATIO, gold
 from transforms.kpis.frames import FRAMES, GRAINS, PLACES, UNKNOWN
-from transforms.kpis.measures import Entry, Plan, Value, is_fed, is_relevant, measured, planned, reached, result, summed
+from transforms.kpis.measures import (
+    Entry,
+    Plan,
+    Value,
+    contribution,
+    is_fed,
+    is_relevant,
+    measured,
+    planned,
+    reached,
+    summed,
+)
 from transforms.kpis.rules import Benchmark, KpiRules
 from transforms.stores import Stores, is_of_type, region_of
 
@@ -36,9 +47,15 @@ def report_kpis(
     row there, the chain and a segment once they have a customer.
     """
     plan, listed = planned(rules, kpi_date), stores or {}
-    per_customer = summed(_placed(_cells(frames, plan), plan, listed), *_PLACE_KEY, "customer_id", plan=plan)
-    per_place = per_customer.groupBy(*_PLACE_KEY).agg(*[result(v, plan).alias(name) for v, name in plan.values.items()])
+    per_place = per_customer(frames, plan, listed).groupBy(*_PLACE_KEY).agg(
+        *[F.sum(contribution(value, plan)).alias(name) for value, name in plan.values.items()]
+    )  # fmt: skip
     return _values(_per_grain(per_place, plan), plan, known_at, listed)
+
+
+def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores) -> DataFrame:
+    """What each customer did, in the plan's columns, at each place and set of places; guests together are null."""
+    return summed(_placed(_cells(frames, plan), plan, stores), *_PLACE_KEY, "customer_id", plan=plan)
 
 
 def _cells(frames: Mapping[str, DataFrame], plan: Plan) -> DataFrame:
@@ -51,14 +68,14 @@ def _cells(frames: Mapping[str, DataFrame], plan: Plan) -> DataFrame:
     sold = [_of_sales(frames[name], name, plan) for name in _SOLD if plan.readings(name)]
     touched = [_of_customers(frames["touches"], "touches", plan)] if plan.readings("touches") else []
     together = _together([*sold, *touched])
-    per_customer = []
+    known = []
     if together is not None:
         cells = summed(together, "kind", "customer_id", "store_id", "channel", "category", plan=plan)
-        per_customer = [cells.where(is_relevant(cells, plan)).join(segments, "customer_id", "left")]
+        known = [cells.where(is_relevant(cells, plan)).join(segments, "customer_id", "left")]
     everybody = _of_customers(customers, "customers", plan, _SEGMENT)
     others = [_of_campaigns(frames["campaigns"], plan)] if plan.readings("campaigns") else []
     others += [_of_stock(frames["stock"], plan)] if plan.readings("stock") else []
-    placed = _together([*per_customer, everybody, *others])
+    placed = _together([*known, everybody, *others])
     assert placed is not None
     missing = [
         F.lit(None).cast("string").alias(name)
@@ -131,7 +148,7 @@ def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
     copies = []
     for places in _place_sets(plan, stores):
         here = [(values[place] if place in places else nothing).alias(place) for place in PLACES if place != _SEGMENT]
-        copies.append(F.when(_knows(places), F.struct(F.lit(_name(places)).alias("place"), *here)))
+        copies.append(F.when(_knows(places), F.struct(F.lit(place_name(places)).alias("place"), *here)))
     kept = [name for name in plan.columns if name in cells.columns]
     knows_segment = (F.col("kind") != "stock").alias("knows_segment")
     return cells.select(F.inline(F.array_compact(F.array(*copies))), knows_segment, _SEGMENT, "customer_id", *kept)
@@ -146,7 +163,8 @@ def _knows(places: tuple[str, ...]) -> Column:
     return F.col("kind") != "customer" if places else F.lit(True)
 
 
-def _name(places: tuple[str, ...]) -> str:
+def place_name(places: tuple[str, ...]) -> str:
+    """What a set of places, the segment left out, is called in `place`."""
     return "+".join(places)
 
 
@@ -155,7 +173,7 @@ def _per_grain(per_place: DataFrame, plan: Plan) -> DataFrame:
     segment = F.coalesce(_SEGMENT, F.lit(UNKNOWN))
     copies = []
     for grain, places in GRAINS.items():
-        within = F.col("place") == _name(tuple(place for place in places if place != _SEGMENT))
+        within = F.col("place") == place_name(tuple(place for place in places if place != _SEGMENT))
         by_segment = _SEGMENT in places
         here = F.struct(
             F.lit(grain).alias("grain"), (segment if by_segment else F.lit(None)).cast("string").alias(_SEGMENT)
