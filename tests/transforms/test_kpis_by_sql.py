@@ -313,7 +313,7 @@ def chain(spark: SparkSession) -> tuple[DataFrame, duckdb.DuckDBPyConnection]:
             select {known_category} from (select {places.replace(", coalesce(channel, 'unknown') as channel", "")}
             from (select store_id, category, cost_amount, d.day::date as day from l,
             generate_series(date '2026-01-01', date '{D}', interval 1 day) as d(day)
-            where d.day >= l.event_date and d.day < l.event_date + 31 and not exists (from l as later
+            where d.day >= l.event_date and d.day < l.event_date + 35 and not exists (from l as later
             where later.store_id = l.store_id and later.category is not distinct from l.category
             and later.event_date > l.event_date and later.event_date <= d.day)))""",
     }

@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-STANDS_DAYS = 31  # a level stands until the next one, and not longer: a store that closed reports no more
+STANDS_DAYS = 35  # a level stands until the next one, and not longer: a store that closed reports no more
 
 
 def stock_levels(events: DataFrame, as_of: date) -> DataFrame:
