@@ -23,7 +23,7 @@ from transforms.kpis import Kpi, KpiRules, report_kpis
 from transforms.kpis.catalogue import measure_in_words, numerator_in_words
 from transforms.kpis.explain import Places, most_by_customer, readings_of, rows_read
 from transforms.kpis.frames import FRAMES, GRAINS, PLACES
-from transforms.kpis.measures import Entry, Plan, Reading, planned
+from transforms.kpis.measures import Entry, Plan, Reading, planned, reached
 from transforms.kpis.periods import PERIODS
 
 _MOST = 5
@@ -66,7 +66,8 @@ def explain_kpi(
     entry = next(entry for entry in plan.entries if entry.period.name == period)
     events = led(view.read(silver.EVENTS), view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity)
     known_then = events.where(F.col("arrival_date") <= F.lit(day))
-    frames = {name: frame.persist() for name, frame in kpi_frames(view, known_then, settings, day, day, rules).items()}
+    found = kpi_frames(view, known_then, settings, day, day, rules)
+    frames = {name: reached(frame, name, plan).persist() for name, frame in found.items()}
     of_entry = (F.col("kpi") == code) & (F.col("period") == period) & (F.col("kpi_date") == F.lit(day))
     stored = view.read(gold.KPI_VALUES).where(of_entry & _is_at(grain, places)).head()
     again = report_kpis(frames, day, day, rules, settings.stores).where(of_entry).persist()

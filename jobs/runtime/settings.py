@@ -317,6 +317,8 @@ def _validated(tree: _Tree) -> Settings:
 def _told(fault: Any, tree: _Tree) -> str:
     """One fault as `file: key.path: what is wrong; what is allowed`."""
     location = tuple(str(part) for part in fault["loc"])
+    if location[1:] and location[0] == location[1]:  # a section that is a mapping by itself, such as kpis
+        location = location[1:]
     key = ".".join(location) or "settings"
     origin = next((tree.origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in tree.origin), "")
     message = fault["msg"].removeprefix("Value error, ")
