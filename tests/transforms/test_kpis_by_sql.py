@@ -194,7 +194,7 @@ SQL: dict[str, tuple[str, str | None]] = {
             who(
                 "e",
                 "p(event_date) and (event_type = 'loan_disburse' or event_type = 'payment'"
-                " and try_cast(list_first(props['instalments']) as int) > 1)",
+                " and try_cast(props['instalments'] as int) > 1)",
             ),
         ),
         BUYERS,
