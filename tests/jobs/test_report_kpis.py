@@ -29,7 +29,7 @@ RULES = ("revenue", "order_count", "buyers", "customer_count", "first_purchase_c
 
 def sold(order: str, member: str, days_ago: int, arrived: int | None = None, **said: Any) -> dict[str, Any]:
     days = {"event_date": days_before(days_ago), "arrival_date": days_before(days_ago if arrived is None else arrived)}
-    return event(order, identifiers={"member": member}, store_id="S1", **days, **said)
+    return event(order, identifiers={"member": member}, **{"store_id": "S1", **days, **said})
 
 
 # Customer C1 is member M1, and so on; each order is 100.00.
