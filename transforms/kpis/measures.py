@@ -181,12 +181,13 @@ def contribution(value: Value, plan: Plan) -> Column:
     return F.when(meets, F.lit(1)).otherwise(F.lit(0))
 
 
-def is_fed(values: list[Value], plan: Plan) -> Column:
-    """Whether a row adds to one of the values."""
-    conditions = [condition for value in values for condition in (*value.needs, *value.bars)]
+def is_fed(values: list[Value], frame: str, plan: Plan) -> Column:
+    """Whether a row of a frame adds to one of the values."""
+    asked = [condition for value in values for condition in (*value.needs, *value.bars)]
+    conditions = [condition for condition in asked if condition.reading.frame == frame]
     flags = [c.reading for c in conditions if c.number is None]
     columns = [plan.numbers[c.number] for c in conditions if c.number]
-    columns += [plan.sums[v.reading, v.what] for v in values if v.what != CUSTOMERS]
+    columns += [plan.sums[v.reading, v.what] for v in values if v.what != CUSTOMERS and v.reading.frame == frame]
     said = [_has_bit(plan.flags[reading], plan) for reading in dict.fromkeys(flags)]
     said += [F.col(name).isNotNull() for name in dict.fromkeys(columns)]
     return F.coalesce(reduce(Column.__or__, said, F.lit(False)), F.lit(False))

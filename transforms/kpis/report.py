@@ -97,10 +97,7 @@ def _of_sales(frame: DataFrame, name: str, plan: Plan) -> DataFrame:
         category.alias("category"),
         *measured(frame, name, plan),
     )
-    by_category = [value for value in plan.by_category() if value.reading.frame == name]
-    if not by_category:
-        return rows.withColumn("category", F.lit(None).cast("string"))
-    placed = F.when(is_fed(by_category, plan), F.coalesce("category", F.lit(UNKNOWN)))
+    placed = F.when(is_fed(plan.by_category(), name, plan), F.coalesce("category", F.lit(UNKNOWN)))
     return rows.withColumn("category", placed)
 
 
