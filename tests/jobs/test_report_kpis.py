@@ -61,9 +61,10 @@ class Lake:
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     root = tmp_path_factory.mktemp("kpis")
-    then = _night(root, YESTERDAY)
-    known_then = _chain(then, YESTERDAY)
-    yield Lake(_night(root, DAY), known_then)
+    with night(root, root / "landing", DAY).interpreted(0):  # as a night of few rows is
+        then = _night(root, YESTERDAY)
+        known_then = _chain(then, YESTERDAY)
+        yield Lake(_night(root, DAY), known_then)
 
 
 def test_late_events_restate_yesterday_as_it_stood(lake: Lake) -> None:
