@@ -19,7 +19,7 @@ from transforms.tags import tables_of
 
 _THREADS = 4
 # Logs of what is new have most on the first night; the plan for a festival is many times that of another day;
-# campaigns come and go with their period.
+# campaigns come and go with their period, products with the season.
 _UNBOUNDED = {
     "silver.identity_changes",
     "gold.contact_plan",
@@ -31,6 +31,11 @@ _UNBOUNDED = {
     "gold.funnels",
     "gold.path_flows",
     "gold.page_heat",
+    "gold.feedback_topics",
+    "gold.price_fairness",
+    "gold.loan_funnel",
+    "gold.finance_audience",
+    "gold.finance_audience_reasons",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
 Measures = dict[str, dict[str, Decimal]]  # by table and name

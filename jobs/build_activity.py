@@ -48,7 +48,12 @@ def _restate(ctx: JobContext, concerned: DataFrame) -> None:
 def _partials(ctx: JobContext, events: DataFrame) -> DataFrame:
     settings = ctx.settings
     return build_activity(
-        events, ctx.run_date, settings.timezone, settings.identity.tier, settings.rfm.zero_value_orders
+        events,
+        ctx.run_date,
+        settings.timezone,
+        settings.identity.tier,
+        settings.rfm.zero_value_orders,
+        settings.feedback,
     )
 
 

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.portraits import primary_segments
 from transforms.campaigns.results import EVENT_TYPES, campaign_results
 from transforms.campaigns.reviews import review_campaigns
 from transforms.contracts import gold, silver
@@ -25,7 +26,7 @@ def run(ctx: JobContext) -> None:
 def _campaigns(ctx: JobContext, orders: DataFrame) -> None:
     rules, day = ctx.settings.campaigns, ctx.run_date
     events = with_owner(ctx.events().where(F.col("event_type").isin(*EVENT_TYPES)), ctx.tables.read(silver.IDENTITIES))
-    results = campaign_results(events, orders, _segments(ctx), day, rules).coalesce(1)
+    results = campaign_results(events, orders, primary_segments(ctx), day, rules).coalesce(1)
     ctx.tables.overwrite_slice(gold.CAMPAIGN_RESULTS, results, run_date=day)
     written = ctx.tables.read(gold.CAMPAIGN_RESULTS).where(F.col("run_date") == F.lit(day))
     reviews = review_campaigns(written, _control(ctx), orders, day, rules).coalesce(1)
@@ -34,7 +35,7 @@ def _campaigns(ctx: JobContext, orders: DataFrame) -> None:
 
 def _funnels(ctx: JobContext, orders: DataFrame) -> None:
     events = with_owner(ctx.events(), ctx.tables.read(silver.IDENTITIES))
-    counted = count_funnels(events, orders, _segments(ctx), ctx.run_date, ctx.settings.funnels)
+    counted = count_funnels(events, orders, primary_segments(ctx), ctx.run_date, ctx.settings.funnels)
     ctx.facts["steps of funnels"] = ctx.tables.overwrite_slice(
         gold.FUNNELS, counted.coalesce(1), run_date=ctx.run_date
     ).rows
@@ -48,13 +49,6 @@ def _visits(ctx: JobContext) -> None:
         lambda: ctx.tables.overwrite_slice(gold.PATH_FLOWS, flows, run_date=ctx.run_date),
         lambda: ctx.tables.overwrite_slice(gold.PAGE_HEAT, heat, run_date=ctx.run_date),
     )
-
-
-def _segments(ctx: JobContext) -> DataFrame:
-    """(customer_id, segment): primary segments of the run date."""
-    members = ctx.tables.read(gold.SEGMENT_MEMBERS)
-    of_date = (F.col("run_date") == F.lit(ctx.run_date)) & (F.col("kind") == "primary")
-    return members.where(of_date).select("customer_id", "segment")
 
 
 def _control(ctx: JobContext) -> DataFrame:

@@ -19,6 +19,7 @@ from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contracts import silver
 from transforms.expressions import nearest
+from transforms.feedback.opinions import with_opinions
 from transforms.orders import RETURN_TYPES, order_events
 from transforms.tags import Tag, TagRules, compute_tags
 from transforms.tags.explain import (
@@ -34,7 +35,8 @@ from transforms.tags.explain import (
 )
 
 _PLACE = ("store_id", "category", "brand", "product_id")
-_KEY = ("event_date", "arrival_date", "event_type", "channel", "event_hour", "campaign_id", "coupon_id", "is_matched")
+_COMPUTED = ("event_hour", "topic", "is_matched")
+_KEY = ("event_date", "arrival_date", "event_type", "channel", "campaign_id", "coupon_id", *_COMPUTED)
 _NEAREST = 3
 
 
@@ -136,7 +138,7 @@ def _events(view: PublishedTables, settings: Settings, leads: DataFrame, shown: 
     parts = {
         None: [
             order_events(of_dates).join(lines.select("event_id"), "event_id", "left_semi"),
-            own.where(~F.col("event_type").isin("order", *RETURN_TYPES)),
+            with_opinions(own.where(~F.col("event_type").isin("order", *RETURN_TYPES)), settings.feedback),
         ],
         True: [back.join(orders, "order_id", "left_semi")],
         False: [own.where(F.col("event_type").isin(*RETURN_TYPES))],
@@ -144,10 +146,15 @@ def _events(view: PublishedTables, settings: Settings, leads: DataFrame, shown: 
     hour = F.hour(F.from_utc_timestamp("event_at", settings.timezone))
     columns = [
         "event_id", "event_at", "source", "order_id", "line_id", "amount", "rating", *_PLACE,
-        *[name for name in _KEY if name not in ("event_hour", "is_matched")],
+        *[name for name in _KEY if name not in _COMPUTED],
     ]  # fmt: skip
     frames = [
-        frame.select(*columns, hour.alias("event_hour"), F.lit(matched).cast("boolean").alias("is_matched"))
+        frame.select(
+            *columns,
+            hour.alias("event_hour"),
+            F.col("topic") if "topic" in frame.columns else F.lit(None).cast("string").alias("topic"),
+            F.lit(matched).cast("boolean").alias("is_matched"),
+        )
         for matched, several in parts.items()
         for frame in several
     ]

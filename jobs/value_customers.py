@@ -8,9 +8,11 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.learnt_models import centres_of, learnt_models, nothing_learnt
 from jobs.runtime.models import Model, date_of, with_decimals, write_checks
+from jobs.runtime.reviews import reviewed_customers
 from jobs.runtime.value_models import value_date, value_model
 from transforms.contracts import gold, silver
 from transforms.identity.anchors import with_owner
+from transforms.loans.reviews import with_reviews
 from transforms.values.churn import with_churn
 from transforms.values.clusters import with_behaviour_cluster
 from transforms.values.finance import EVENT_COLUMNS, EVENT_TYPES, with_finance
@@ -88,9 +90,11 @@ def _finance(ctx: JobContext) -> DataFrame:
     """The finance columns of every customer; null where they may not be looked at."""
     customers = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_finance", "is_minor")
     told = ctx.events().where(F.col("event_type").isin(*EVENT_TYPES))
-    owned = with_owner(told, ctx.tables.read(silver.IDENTITIES)).where("customer_id is not null")
+    identities = ctx.tables.read(silver.IDENTITIES)
+    owned = with_owner(told, identities).where("customer_id is not null")
     events = ctx.settled(owned.select("customer_id", *EVENT_COLUMNS), ctx.event_count)  # it is looked at three times
-    return with_finance(customers, events, ctx.run_date, ctx.settings.value.finance).drop("consent_finance", "is_minor")
+    judged = with_finance(customers, events, ctx.run_date, ctx.settings.value.finance)
+    return with_reviews(judged, reviewed_customers(ctx, identities)).drop("consent_finance", "is_minor")
 
 
 def _centres(ctx: JobContext, clusters: Model) -> DataFrame:

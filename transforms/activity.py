@@ -13,22 +13,32 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import MONEY, QUANTITY, silver
+from transforms.feedback.opinions import with_opinions
+from transforms.feedback.rules import FeedbackRules
 from transforms.orders import RETURN_TYPES, ZeroValueOrders, match_returns, priced_lines, touched_orders
 
 _MEASURES = silver.ACTIVITY.column_names[len(silver.ACTIVITY.key) :]
 
 
 def build_activity(
-    events: DataFrame, as_of: date, timezone: str, tiers: Mapping[str, int], zero_value: ZeroValueOrders
+    events: DataFrame,
+    as_of: date,
+    timezone: str,
+    tiers: Mapping[str, int],
+    zero_value: ZeroValueOrders,
+    feedback: FeedbackRules | None = None,
 ) -> DataFrame:
     """Partials up to `as_of` in the columns of silver.activity, from silver.events that had arrived by then.
 
-    Guests are kept with a null lead, for store and chain KPIs. `timezone` decides event_hour.
+    Guests are kept with a null lead, for store and chain KPIs. `timezone` decides event_hour. Without `feedback` no
+    text is read: nothing is about a topic, or speaks well or badly.
     """
     seen = events.where(F.col("event_date") <= F.lit(as_of))
     lines = priced_lines(seen, as_of, tiers, zero_value)
     returns = match_returns(seen, lines, as_of)
     others = seen.where(~F.col("event_type").isin("order", *RETURN_TYPES))
+    if feedback is not None:
+        others = with_opinions(others, feedback)
     parts = [_order_parts(lines.where("not is_gift")), _return_parts(returns), _other_parts(others)]
     hour = F.hour(F.from_utc_timestamp("event_at", timezone))
     partials = [_partial(part, hour) for part in parts]
@@ -81,8 +91,11 @@ def _return_parts(returns: DataFrame) -> DataFrame:
 
 
 def _other_parts(events: DataFrame) -> DataFrame:
+    sentiment = F.col("sentiment") if "sentiment" in events.columns else F.lit(0)
     return events.select(
         "*",
+        F.when(sentiment > 0, 1).alias("_positive_count"),
+        F.when(sentiment < 0, 1).alias("_negative_count"),
         F.col("event_date").alias("counts_on_date"),
         F.col("quantity").alias("_quantity"),
         F.col("amount").alias("other_amount"),
@@ -101,7 +114,8 @@ def _partial(part: DataFrame, hour: Column) -> DataFrame:
         **{name[1:]: F.col(name) for name in part.columns if name.startswith("_") and name[1:] in _MEASURES},
     }
     is_matched = F.col("is_matched") if "is_matched" in part.columns else F.lit(None).cast("boolean")
-    computed = {"event_hour": hour, "is_matched": is_matched}
+    topic = F.col("topic") if "topic" in part.columns else F.lit(None).cast("string")
+    computed = {"event_hour": hour, "topic": topic, "is_matched": is_matched}
     key = [computed.get(name, F.col(name)).alias(name) for name in silver.ACTIVITY.key]
     measures = [
         F.coalesce(values.get(name, F.lit(None)).cast(_type(name)), F.lit(0)).cast(_type(name)).alias(name)

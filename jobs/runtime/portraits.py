@@ -20,6 +20,11 @@ def portraits(ctx: JobContext) -> DataFrame:
     return portraits_of(ctx.tables.read, ctx.settings, ctx.run_date)
 
 
+def primary_segments(ctx: JobContext) -> DataFrame:
+    """(customer_id, segment), key customer_id: primary segments of the run date."""
+    return ctx.of_run_date(gold.SEGMENT_MEMBERS).where("kind = 'primary'").select("customer_id", "segment")
+
+
 def portraits_of(read: Read, settings: Settings, day: date) -> DataFrame:
     """The same of tables as a reader has them, such as published ones."""
     tags = list(tag_columns(settings.tags))

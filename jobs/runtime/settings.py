@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from transforms.campaigns.rules import CampaignRules
 from transforms.campaigns.rules import check_columns as check_review_columns
+from transforms.cohorts import CohortRules
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import ContactRules, Strategy, check_reach, check_strategies
 from transforms.contracts import gold, silver
@@ -27,18 +28,24 @@ from transforms.customers import CustomerRules
 from transforms.experiments.designs import planned_experiments
 from transforms.experiments.rules import ExperimentRules, check_experiments
 from transforms.expressions import nearest
+from transforms.feedback.rules import FeedbackRules
 from transforms.funnels import Funnel
 from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
 from transforms.kpis import KpiRules, RestateRules, check_bands
 from transforms.kpis import check_columns as check_kpi_columns
+from transforms.loans.rules import LoanRules, check_reviews
+from transforms.prices import PriceRules
+from transforms.prices import check_segments as check_price_segments
 from transforms.recommendations.rules import RecommendationRules, check_recommendations
+from transforms.regions import RegionRules
 from transforms.rfm import RfmRules
 from transforms.segments import FACTS, ActivityTiers, NewProductRules, SegmentRules
 from transforms.segments import check_columns as check_segment_columns
 from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.stages import StageRules
 from transforms.stages import check_columns as check_stage_columns
+from transforms.stock import TurnoverRules
 from transforms.stores import Store
 from transforms.tags import HealthRules, TagRules, tag_columns
 from transforms.values.churn import missing_tags
@@ -62,6 +69,9 @@ SECTION_FILES = (
     "campaigns",
     "funnels",
     "stages",
+    "feedback",
+    "trade",
+    "loans",
 )
 ENVIRONMENTS = ("local", "cluster")
 
@@ -156,6 +166,12 @@ class Settings(BaseModel):
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
     stages: StageRules
+    feedback: FeedbackRules
+    cohorts: CohortRules
+    regions: RegionRules
+    turnover: TurnoverRules
+    prices: PriceRules
+    loans: LoanRules
     spark: dict[str, str] = {}
 
     @field_validator("timezone")
@@ -208,7 +224,7 @@ def load_settings(overrides: typing.Sequence[str] = (), env: str = "local") -> S
             folder = path.parent / str(values["sources"])
         if values.get("truth") and "://" not in values["truth"]:
             values["truth"] = str((path.parent / values["truth"]).resolve())
-        for section, key in (("identity", "decisions"), ("contacts", "suppressed")):
+        for section, key in (("identity", "decisions"), ("contacts", "suppressed"), ("loans", "reviews")):
             if isinstance(values.get(section), dict) and values[section].get(key):
                 values[section][key] = _read_list(path.parent / str(values[section][key]), f"{section}.{key}")
         _merge(tree, values, override)
@@ -394,6 +410,8 @@ def _column_problems(settings: Settings) -> list[str]:
     features = check_features(list(settings.value.clusters.features), tags)
     recommended = check_recommendations(settings.recommendations, portrait, tag_columns(tags))
     segments = [segment.code for segment in settings.segments.all]
+    primary = [segment.code for segment in settings.segments.primary]
+    tiers = [tier.name for tier in settings.value.finance.score_card.tiers]
     strategies = check_strategies(
         settings.strategies, settings.contacts, segments, portrait, list(settings.identity.tier)
     )
@@ -411,6 +429,8 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],
         *[f"stages.yaml: {problem}" for problem in check_stage_columns(settings.stages)],
+        *[f"trade.yaml: {problem}" for problem in check_price_segments(settings.prices, primary)],
+        *[f"loans.yaml: {problem}" for problem in check_reviews(settings.loans, settings.identity.tier, tiers)],
         *[f"value.yaml: churn reads the tag {name!r}, which is not declared" for name in missing_tags(tags)],
         *[f"value.yaml: potential.{problem}" for problem in check_potential(settings.value.potential, tags)],
         *[f"value.yaml: clusters.features: {problem}" for problem in features],

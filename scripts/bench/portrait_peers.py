@@ -17,11 +17,13 @@ from transforms.tags import Tag, TagRules
 
 _ROWS = """
     select lead_identifier, event_date as date, event_date as counts_on_date, event_type, channel, store_id, category,
-      brand, product_id, coupon_id, campaign_id, {hour} as event_hour, 1 as event_count,
+      brand, product_id, coupon_id, campaign_id, cast(null as string) as topic, {hour} as event_hour, 1 as event_count,
       case when event_type = 'order' then 1 else 0 end as order_count, coalesce(quantity, 0) as quantity,
       {money} as gross_amount, {money} as net_amount, 0 as returned_amount, 0 as cost_amount, 0 as other_amount,
       coalesce(discount_amount, 0) as discount_amount, coalesce(dwell_seconds, 0) as dwell_seconds,
-      coalesce(rating, 0) as rating_sum, case when rating is not null then 1 else 0 end as rating_count
+      coalesce(rating, 0) as rating_sum, case when rating is not null then 1 else 0 end as rating_count,
+      case when event_type = 'review' and rating >= 4 then 1 else 0 end as positive_count,
+      case when event_type = 'review' and rating <= 2 then 1 else 0 end as negative_count
     from {source} where event_date <= date '{today}'
 """
 _MONEY = "case when event_type = 'order' then amount else 0 end"

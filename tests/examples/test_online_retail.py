@@ -89,6 +89,21 @@ def test_months_have_the_published_revenue_customers_and_invoices(tables: Tables
     assert sum(n for _, _, n in found.values()) == 18_532
 
 
+def test_cohorts_have_the_published_customers(tables: Tables) -> None:
+    """Who first bought in December 2010, by months since: what still counts, and with cancellations as activity."""
+    published = {
+        "cleaned": [885, 324, 286, 340, 321, 352, 321, 309, 313, 350, 331, 445, 235],
+        "with_cancellations": [948, 362, 317, 367, 341, 376, 360, 336, 336, 374, 354, 474, 260],
+    }
+    first = tables.read(gold.RETENTION_COHORTS).where("cohort_month = '2010-12' and scope = 'chain'").collect()
+    found = {(row.mode, row.month_number): row for row in first}
+    for mode, customers in published.items():
+        assert [found[mode, number].customers for number in range(13)] == customers
+        assert found[mode, 1].rate == round(Decimal(customers[1]) / customers[0], 6)
+    assert len(found) == 26
+    assert [row.month_number for row in first if not row.is_complete] == [12, 12]  # told on the tenth of the month
+
+
 def test_rows_without_a_customer_are_guest_orders(tables: Tables) -> None:
     guests = tables.read(silver.ORDERS).where("lead_identifier is null").agg(F.count("*"), F.sum("gross_amount")).head()
     assert guests is not None

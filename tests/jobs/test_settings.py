@@ -76,6 +76,11 @@ FAULTS = {
     "funnels: {purchase: {mode: strict}}": ["mine.yaml: funnels.purchase.mode", "ordered", "strict"],
     "funnels: {purchase: {scopes: {shop: store}}}": ["funnels.purchase.scopes.shop", "'store'", "store_id"],
     "funnels: {purchase: {scopes: {chain: channel}}}": ["scope 'chain' comes by itself"],
+    "prices: {loyal_segments: [high_valu]}": ["prices.loyal_segments: segment 'high_valu'", "high_value"],
+    "turnover: {band: [90, 30]}": ["mine.yaml: turnover.band", "[90, 30] is no band"],
+    "regions: {hidden_quality: {least_buyer: 3}}": ["regions.hidden_quality.least_buyer: unknown key", "least_buyers"],
+    "loans: {period_day: 7}": ["mine.yaml: loans.period_day: unknown key", "period_days"],
+    "loans: {reviews: nobody.csv}": ["nobody.csv: no such file (loans.reviews)"],
     "tags: {preferred_hour: null}": ["planning reads the tag 'preferred_hour'"],
 }
 

@@ -11,6 +11,7 @@ import yaml
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from transforms.simulation.catalogue import BREAKOUT_SKU, PRAISE
 from transforms.simulation.feeds import FEEDS, as_lines, header_line, simulate_feed, source_columns
 from transforms.simulation.people import simulate_people
 from transforms.simulation.plan import SimulationPlan
@@ -163,6 +164,13 @@ def test_few_products_and_few_customers_carry_most_sales(feeds: dict[str, list[R
             spent[row.member_no.strip().upper()] += int(row.amt_fen)
     best = sum(amount for _, amount in spent.most_common(len(spent) // 5))
     assert best > 0.4 * sum(spent.values())
+
+
+def test_one_product_breaks_out_in_the_last_days(feeds: dict[str, list[Row]]) -> None:
+    about = [row for row in feeds["social"] if row.sku == BREAKOUT_SKU and row.kind == "post"]
+    last = [row for row in about if row["_date"] > PLAN.end_date - timedelta(days=10)]
+    assert len(last) > 10 > len(about) - len(last)
+    assert sum(row.words in PRAISE for row in last) > 0.9 * len(last)  # a few are dirt
 
 
 def test_weekends_are_busier(feeds: dict[str, list[Row]]) -> None:

@@ -15,13 +15,13 @@ from transforms.tags.measures import expression_type, parse_measure
 
 SHIPPED = Path(__file__).parents[2] / "conf" / "tags.yaml"
 
-# DESIGN 5.4, "always present", less sentiment_90d, which needs text analysis; and what primary segments read.
+# DESIGN 5.4, "always present"; and what primary segments read.
 ALWAYS_PRESENT = """\
     gender age_band city source_channel last_order_date last_visit_date order_count_30d order_count_90d return_rate_365d
     mean_order_interval_days purchased_categories_180d net_amount_lifetime net_amount_180d average_order_value_365d
     top_viewed_category_30d favourite_count_30d interest_trend member_level share_count_90d referral_count_365d
     preferred_category preferred_brand promotion_sensitivity preferred_channel preferred_hour lifecycle asset_amount
-    asset_trend
+    asset_trend sentiment_90d
     first_order_date registered_date order_count_365d order_count_lifetime days_since_last_order visit_count_30d
     view_count_14d cart_or_favourite_count_14d review_count_365d mean_rating_365d coupon_redeem_count_180d
     order_trend view_trend_14d net_amount_90d promotion_event_count_30d positive_review_count_90d

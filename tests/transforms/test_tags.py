@@ -38,6 +38,8 @@ def event(customer: str, event_type: str, days_ago: int, **columns: Any) -> Row:
         "event_hour": 12,
         "event_count": 1,
         "order_count": 0,
+        "positive_count": 0,
+        "negative_count": 0,
     }
     return defaults | columns
 
@@ -304,8 +306,8 @@ def test_every_shipped_tag_has_the_value_that_a_person_works_out(spark: SparkSes
     others = [
         event("C1", "register", 400),
         event("C1", "share", 1), event("C1", "share", 90), event("C1", "refer", 1), event("C1", "refer", 365),
-        event("C1", "review", 3, rating_sum=5, rating_count=1),
-        event("C1", "review", 100, rating_sum=2, rating_count=1),
+        event("C1", "review", 3, rating_sum=5, rating_count=1, positive_count=1, topic="price"),
+        event("C1", "review", 100, rating_sum=2, rating_count=1, negative_count=1, topic="quality"),
         event("C1", "coupon_claim", 6), event("C1", "coupon_claim", 179), event("C1", "coupon_claim", 180),
         event("C1", "coupon_redeem", 5), event("C1", "coupon_redeem", 180),
         event("C1", "touch", 4), event("C1", "touch", 50), event("C1", "touch", 90),
@@ -351,7 +353,9 @@ def test_every_shipped_tag_has_the_value_that_a_person_works_out(spark: SparkSes
         "share_count_90d": 1, "referral_count_365d": 1,
         "review_count_365d": 2, "rating_sum_365d": 5 + 2, "rating_count_365d": 2, "mean_rating_365d": ratio(7, 2),
         "positive_review_count_365d": 1, "rating_sum_90d": 5, "rating_count_90d": 1, "mean_rating_90d": 5,
-        "sentiment_90d": "positive",
+        "opinion_balance_90d": 1, "opinion_count_90d": 1, "sentiment_score_90d": 1, "sentiment_90d": "positive",
+        "negative_feedback_count_90d": 0, "top_feedback_topic_365d": "price",  # one review each; seen later
+        "top_complaint_topic_365d": "quality",
         "preferred_category": "tea", "preferred_brand": "leaf",  # 190 against 90
         "preferred_store": "S1",  # 250 against 90
         "order_line_count_365d": 4, "promoted_line_count_365d": 2, "promotion_sensitivity": ratio(2, 4),

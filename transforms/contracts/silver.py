@@ -295,6 +295,7 @@ ACTIVITY = Table(
         "event_hour",
         "campaign_id",
         "coupon_id",
+        "topic",
         "is_matched",
     ),
     clustered_by="event_date",
@@ -312,6 +313,7 @@ ACTIVITY = Table(
         Column("event_hour", "int", "小时", "Hour of the day in the settings' timezone"),
         Column("campaign_id", "string", "活动", "Campaign"),
         Column("coupon_id", "string", "优惠券", "Coupon"),
+        Column("topic", "string", "话题", "What a review or consult is mostly about; null where nothing was said"),
         Column("is_matched", "boolean", "已关联订单", "Whether a return names an order that is known; null on others"),
         Column("event_count", "bigint", "事件数", "Events"),
         Column(
@@ -329,6 +331,8 @@ ACTIVITY = Table(
         Column("dwell_seconds", "bigint", "停留秒数", "Seconds spent"),
         Column("rating_sum", "bigint", "评分和", "Sum of ratings"),
         Column("rating_count", "bigint", "评分数", "Number of ratings"),
+        Column("positive_count", "bigint", "好评数", "Reviews and consults that speak well, by stars or words"),
+        Column("negative_count", "bigint", "差评数", "Reviews and consults that speak badly, by stars or words"),
     ),
 )
 

@@ -143,8 +143,9 @@ def social(people: DataFrame, plan: SimulationPlan) -> DataFrame:
     kinds = {"post": 18, "like": 44, "share": 16, "invite": 7, "ask": 8, "follow": 3}
     acts = occasions(people.where("social is not null"), plan, "social", F.col("visits") * 7.0)
     acts = acts.withColumn("step", pick_weighted(kinds, draw(plan, "social/kind", *act)))
-    acts = acts.withColumns(goods(plan, F.lit("social"), *act)).withColumns(product_columns(plan))
-    mood = catalogue.stars(plan, F.lit("social"), *act)
+    acts = acts.withColumns(goods(plan, F.lit("social"), *act)).withColumns(catalogue.breakout(plan, *act))
+    acts = acts.withColumns(product_columns(plan))
+    mood = F.when(F.col("is_breakout"), 5).otherwise(catalogue.stars(plan, F.lit("social"), *act))
     words = F.when(F.col("step") == "post", catalogue.review_text(plan, mood, F.lit("social"), *act)).when(
         F.col("step") == "ask", pick(catalogue.QUESTIONS, draw(plan, "social/question", *act))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -16,6 +18,9 @@ _CATEGORY_WEIGHTS = (16, 12, 18, 9, 9, 9, 12, 8, 5, 2)
 _TYPICAL_PRICE = (18_900, 12_900, 25_900, 28_900, 35_900, 15_900, 5_900, 8_900, 129_900, 289_900)  # 分
 _BRANDS = ("云上", "清和", "Lumi", "Norda", "素白", "Kestrel", "织语", "Alba")
 PRODUCTS_PER_CATEGORY = 80
+_BREAKOUT_RANK = 5
+_BREAKOUT_DAYS = 10
+BREAKOUT_SKU = f"P00{_BREAKOUT_RANK:03}"
 WECHAT_APP = "wx7f3retail"
 
 CITIES = {
@@ -67,8 +72,7 @@ def product_columns(plan: SimulationPlan) -> dict[str, Column]:
     """Names and prices over the columns `place`, `rank` and `is_premium`; the same product always costs the same."""
     place, rank, premium = F.col("place"), F.col("rank"), F.col("is_premium")
     spread = 0.6 + draw(plan, "product/price", place, rank)
-    typical = looked_up([str(price) for price in _TYPICAL_PRICE], place).cast("bigint")
-    price = F.round(typical * spread * F.when(premium, 3.0).otherwise(1.0) / 100).cast("bigint") * 100
+    price = F.round(typical_price(place) * spread * F.when(premium, 3.0).otherwise(1.0) / 100).cast("bigint") * 100
     code = F.concat(F.lit("P"), F.lpad(place.cast("string"), 2, "0"), F.lpad(rank.cast("string"), 3, "0"))
     return {
         "sku": F.concat(code, F.when(premium, "X").otherwise("")),
@@ -78,6 +82,16 @@ def product_columns(plan: SimulationPlan) -> dict[str, Column]:
         "price": price,
         "unit_cost": F.round(price * (0.45 + 0.3 * draw(plan, "product/cost", place, rank))).cast("bigint"),
     }
+
+
+def typical_price(place: Column) -> Column:
+    """What a piece of a category costs as a rule, in 分."""
+    return looked_up([str(price) for price in _TYPICAL_PRICE], place).cast("bigint")
+
+
+def category_share(place: Column) -> Column:
+    """How many of a hundred pieces sold are of a category."""
+    return looked_up([str(weight) for weight in _CATEGORY_WEIGHTS], place).cast("int")
 
 
 def store_code(place: Column) -> Column:
@@ -104,6 +118,18 @@ def review_text(plan: SimulationPlan, stars: Column, *keys: Column) -> Column:
 def stars(plan: SimulationPlan, *keys: Column) -> Column:
     """1 to 5, mostly 5."""
     return pick_weighted({"5": 52, "4": 25, "3": 11, "2": 5, "1": 7}, draw(plan, "review/stars", *keys)).cast("int")
+
+
+def breakout(plan: SimulationPlan, *keys: Column) -> dict[str, Column]:
+    """What people do on social networks, but that in the last days every second act praises one product, 爆款.
+
+    Needs `date`, `step` and what `goods` chose; `is_breakout` says which acts these are.
+    """
+    began = F.lit(plan.end_date - timedelta(days=_BREAKOUT_DAYS))
+    is_breakout = (F.col("date") > began) & chance(plan, 0.5, "social/breakout", *keys)
+    changed = {"step": F.lit("post"), "place": F.lit(0), "rank": F.lit(_BREAKOUT_RANK), "is_premium": F.lit(False)}
+    said = {name: F.when(is_breakout, value).otherwise(F.col(name)) for name, value in changed.items()}
+    return said | {"is_breakout": is_breakout}
 
 
 def campaign_of(kind: Column, day: Column) -> Column:

@@ -11,7 +11,9 @@ from transforms.contracts.gold.campaigns import (
 )
 from transforms.contracts.gold.contacts import CONTACT_PLAN, CONTACT_SUMMARY, EXPERIMENT_ASSIGNMENTS, RECOMMENDATIONS
 from transforms.contracts.gold.experiments import EXPERIMENT_RESULTS
+from transforms.contracts.gold.feedback import FEEDBACK_TOPICS
 from transforms.contracts.gold.kpis import KPI_CATALOGUE, KPI_VALUES
+from transforms.contracts.gold.loans import FINANCE_AUDIENCE, FINANCE_AUDIENCE_REASONS, LOAN_FUNNEL
 from transforms.contracts.gold.placing import CUSTOMER_ID, CUSTOMER_SLICE_DAYS, RUN_DATE
 from transforms.contracts.gold.portrait import (
     CLUSTER_CENTRES,
@@ -33,6 +35,7 @@ from transforms.contracts.gold.segments import (
     SEGMENT_SUMMARY,
     VALUE_ACTIVITY_MATRIX,
 )
+from transforms.contracts.gold.trade import INVENTORY_TURNOVER, PRICE_FAIRNESS, REGION_QUALITY, RETENTION_COHORTS
 
 TABLES = (
     IDENTITY_QUALITY,
@@ -62,6 +65,14 @@ TABLES = (
     FUNNELS,
     PATH_FLOWS,
     PAGE_HEAT,
+    FEEDBACK_TOPICS,
+    RETENTION_COHORTS,
+    REGION_QUALITY,
+    INVENTORY_TURNOVER,
+    PRICE_FAIRNESS,
+    LOAN_FUNNEL,
+    FINANCE_AUDIENCE,
+    FINANCE_AUDIENCE_REASONS,
 )
 
 __all__ = [
@@ -75,15 +86,23 @@ __all__ = [
     "CUSTOMER_VALUES",
     "EXPERIMENT_ASSIGNMENTS",
     "EXPERIMENT_RESULTS",
+    "FEEDBACK_TOPICS",
+    "FINANCE_AUDIENCE",
+    "FINANCE_AUDIENCE_REASONS",
     "FUNNELS",
     "IDENTITY_QUALITY",
+    "INVENTORY_TURNOVER",
     "KPI_CATALOGUE",
     "KPI_VALUES",
+    "LOAN_FUNNEL",
     "MODEL_CHECKS",
     "PAGE_HEAT",
     "PARETO",
     "PATH_FLOWS",
+    "PRICE_FAIRNESS",
     "RECOMMENDATIONS",
+    "REGION_QUALITY",
+    "RETENTION_COHORTS",
     "RFM_SCORES",
     "RFM_THRESHOLDS",
     "RUN_DATE",

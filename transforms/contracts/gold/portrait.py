@@ -170,7 +170,14 @@ CUSTOMER_VALUES = Table(
         Column("loan_demand_score", "int", "贷款需求分", "Points of the score card", personal="attribute"),
         Column("finance_risk_tier", "string", "金融风险层级", "Tier of the score card", personal="attribute"),
         Column("finance_risk_reasons", "array<string>", "风险原因", "Reason codes", personal="attribute"),
-        Column("needs_human_review", "boolean", "需人工复核", "Whether the tier is negative and a person must look"),
+        Column(
+            "needs_human_review", "boolean", "需人工复核", "Whether a negative tier waits for a person, or one refused"
+        ),
+        Column("review_decision", "string", "复核结论", "approved or refused by a person; null: none holds"),
+        Column("reviewed_tier", "string", "复核时层级", "Tier that they looked at", personal="attribute"),
+        Column("reviewed_by", "string", "复核人", "Who decided"),
+        Column("reviewed_date", "date", "复核日期", "When"),
+        Column("review_until_date", "date", "复核有效期", "Last day on which it holds; null: until another one"),
     ),
 )
 
