@@ -33,7 +33,12 @@ def run(ctx: JobContext) -> None:
     ctx.facts["tags"] = len(tag_columns(rules))
     settings = ctx.settings
     users = tag_users(
-        tag_columns(rules), settings.segments, settings.value, settings.recommendations, settings.strategies
+        tag_columns(rules),
+        settings.segments,
+        settings.value,
+        settings.recommendations,
+        settings.strategies,
+        settings.kpis,
     )
     catalogue = catalogue_rows(rules, users)
     write_catalogue(ctx, gold.TAG_CATALOGUE, catalogue)

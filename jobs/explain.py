@@ -1,4 +1,4 @@
-"""explain: why two identifiers are one customer, and what makes a customer, a value, a membership and a contact."""
+"""explain: why two identifiers are one customer; what makes a customer, a tag, a membership, a contact and a KPI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rich.console import Console
 
 from jobs.explain_contact import explain_contact
 from jobs.explain_identity import IdentityView, explain_customer, explain_identity
+from jobs.explain_kpi import add_kpi_arguments, explain_kpi, places_in
 from jobs.explain_segment import explain_segment
 from jobs.explain_tag import explain_tag
 from jobs.runtime.job import a_date, add_settings_arguments
@@ -22,7 +23,7 @@ from transforms.identity.replay import Node
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """What to explain, and of which lake."""
     things = parser.add_subparsers(
-        title="what", metavar="identity|customer|tag|segment|contact", required=True, dest="what"
+        title="what", metavar="identity|customer|tag|segment|contact|kpi", required=True, dest="what"
     )
     identity = things.add_parser("identity", help="why two identifiers are one customer, or what stands between them")
     identity.add_argument("identifiers", nargs=2, metavar="TYPE:VALUE", help="raw or stored, as phone:13812345678")
@@ -37,9 +38,11 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     segment.add_argument("customer_id", metavar="CUSTOMER")
     contact = things.add_parser("contact", help="why a customer is contacted or left alone, strategy by strategy")
     contact.add_argument("customer_id", metavar="CUSTOMER")
-    for thing in (tag, segment, contact):
+    kpi = things.add_parser("kpi", help="definition, rows, numerator and denominator of a KPI, and its value again")
+    add_kpi_arguments(kpi)
+    for thing in (tag, segment, contact, kpi):
         thing.add_argument("--date", type=a_date, metavar="D", help="a published run date (default: the current one)")
-    for thing in (identity, customer, tag, segment, contact):
+    for thing in (identity, customer, tag, segment, contact, kpi):
         thing.add_argument("--lake", required=True, metavar="URI")
         add_settings_arguments(thing)
 
@@ -57,6 +60,8 @@ def run_explain(arguments: argparse.Namespace) -> int:
         return explain_segment(published, console, settings, arguments.customer_id)
     if arguments.what == "contact":
         return explain_contact(published, console, settings, arguments.customer_id)
+    if arguments.what == "kpi":
+        return explain_kpi(published, console, settings, arguments.kpi, arguments.period, places_in(arguments))
     if arguments.what == "identity":
         return explain_identity(IdentityView(published), console, *nodes)
     return explain_customer(IdentityView(published), console, arguments.customer_id)

@@ -161,10 +161,13 @@ def _segments(view: _View) -> Grid:
 
 def _kpis(view: _View, settings: Settings) -> Grid:
     grid = _grid("KPIs of the chain", "kpi", "value", "numerator", "denominator", "benchmark")
-    for row in view.read("gold.kpi_values").where("grain = 'chain'").orderBy("kpi").collect():
+    for row in view.read("gold.kpi_values").where("grain = 'chain' and period = 'day'").orderBy("kpi").collect():
         kpi = settings.kpis.kpis[row.kpi]
         value = "–" if row.value is None else f"{row.value:.2%}" if kpi.unit == "ratio" else f"{row.value:,.2f}"
-        band = f"{row.benchmark_low:.0%}–{row.benchmark_high:.0%} {row.status}" if row.benchmark_low is not None else ""
+        band = ""
+        if row.benchmark_low is not None:
+            form = ".0%" if kpi.unit == "ratio" else ",.0f"
+            band = f"{row.benchmark_low:{form}}–{row.benchmark_high:{form}} {row.status or ''}".rstrip()
         denominator = "" if row.denominator is None else f"{row.denominator:,.2f}"
         grid.add_row(f"{row.kpi} {kpi.label}", value, f"{row.numerator or 0:,.2f}", denominator, band)
     return grid

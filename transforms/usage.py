@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from transforms.contacts.plan import PLANNED_BY
 from transforms.contacts.rules import Strategies, columns_read
+from transforms.contracts import silver
 from transforms.expressions import columns_in
+from transforms.kpis import KpiRules
 from transforms.recommendations.rules import RecommendationRules
 from transforms.segments import READ_TAGS, SegmentRules
 from transforms.values.rules import ValueRules
@@ -18,6 +20,7 @@ def tag_users(
     value: ValueRules,
     recommendations: RecommendationRules,
     strategies: Strategies,
+    kpis: KpiRules,
 ) -> dict[str, list[str]]:
     """Tag to the names of the rules and tables that read it; tags that nothing reads have none."""
     readers = {f"table:{table}": sorted(read) for table, read in READ_TAGS.items()}
@@ -28,6 +31,10 @@ def tag_users(
         f"recommendations:{product.code}": sorted(columns_in(product.when)) for product in recommendations.finance
     }
     readers |= {f"strategy:{code}": sorted(columns_read({code: strategy})) for code, strategy in strategies.items()}
+    readers |= {  # of the customers that KPIs read, columns of silver.customers come first
+        f"kpi:{code}": sorted(KpiRules(kpis={code: kpi}).columns_read("customers") - {*silver.CUSTOMERS.column_names})
+        for code, kpi in kpis.kpis.items()
+    }
     readers |= {"table:gold.contact_plan": sorted(PLANNED_BY)}
     users: dict[str, list[str]] = {tag: [] for tag in tags}
     for reader, columns in readers.items():

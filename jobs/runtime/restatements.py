@@ -18,7 +18,8 @@ class Restatements:
     """Wraps a write: compares the table's business dates before and after it, and logs those that changed.
 
     Dates after the previous run's date are new, not restated. A rebuild of a past date happens beside the lake and
-    restates nothing. `dates` are the only ones that the write touches, where that is known.
+    restates nothing. `dates` are the only ones that the write touches, where that is known; `cause` is why they change,
+    where it is not to be told from their rows.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class Restatements:
         date_column: str,
         amount_column: str,
         dates: Sequence[date] | None = None,
+        cause: str | None = None,
     ) -> None:
         self._ctx = ctx
         self._table = table
         self._date = date_column
         self._amount = amount_column
         self._written = "true" if dates is None else among(date_column, dates)
+        self._cause = cause
         self._before = ctx.tables.last_commit(table)
 
     def __enter__(self) -> None:
@@ -51,7 +54,8 @@ class Restatements:
         both = then.join(now, "partition", "full").na.fill(0)
         changed = (F.col("rows_before") != F.col("rows_after")) | (F.col("amount_before") != F.col("amount_after"))
         old = F.col("partition") <= F.lit(before.metadata["run_date"]).cast("date")
-        cause = F.when(F.col("rows_before") != F.col("rows_after"), F.lit("late_events")).otherwise(F.lit("returns"))
+        told = F.when(F.col("rows_before") != F.col("rows_after"), F.lit("late_events")).otherwise(F.lit("returns"))
+        cause = F.lit(self._cause) if self._cause else told
         rows = both.where(changed & old).select(
             F.lit(ctx.run_id).alias("run_id"),
             F.lit(ctx.run_date).alias("run_date"),

@@ -33,7 +33,7 @@ from transforms.feedback.rules import FeedbackRules
 from transforms.funnels import Funnel
 from transforms.funnels import check_columns as check_funnel_columns
 from transforms.identity.identifiers import IdentityRules
-from transforms.kpis import KpiRules
+from transforms.kpis import KpiRules, RestateRules, check_bands
 from transforms.kpis import check_columns as check_kpi_columns
 from transforms.loans.rules import LoanRules, check_reviews
 from transforms.prices import PriceRules
@@ -47,6 +47,7 @@ from transforms.sources import CHANNELS, EVENT_TYPES, Source
 from transforms.stages import StageRules
 from transforms.stages import check_columns as check_stage_columns
 from transforms.stock import TurnoverRules
+from transforms.stores import Store
 from transforms.tags import HealthRules, TagRules, tag_columns
 from transforms.values.churn import missing_tags
 from transforms.values.features import check_features
@@ -161,6 +162,8 @@ class Settings(BaseModel):
     recommendations: RecommendationRules
     experiments: ExperimentRules
     kpis: KpiRules
+    restate_kpis: RestateRules
+    stores: dict[str, Store] = {}
     campaigns: CampaignRules
     funnels: dict[str, Funnel] = Field(min_length=1)
     visits: VisitRules
@@ -333,6 +336,8 @@ def _validated(tree: _Tree) -> Settings:
 def _told(fault: Any, tree: _Tree) -> str:
     """One fault as `file: key.path: what is wrong; what is allowed`."""
     location = tuple(str(part) for part in fault["loc"])
+    if location[1:] and location[0] == location[1]:  # a section that is a mapping by itself, such as kpis
+        location = location[1:]
     key = ".".join(location) or "settings"
     origin = next((tree.origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in tree.origin), "")
     message = fault["msg"].removeprefix("Value error, ")
@@ -421,7 +426,8 @@ def _column_problems(settings: Settings) -> list[str]:
         *[f"strategies.yaml: {problem}" for problem in strategies],
         *[f"strategies.yaml: planning reads the tag {name!r}, which is not declared" for name in unplannable],
         *[f"experiments.yaml: {problem}" for problem in check_experiments(settings.experiments, planned)],
-        *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis)],
+        *[f"kpis.yaml: {problem}" for problem in check_kpi_columns(settings.kpis, portrait)],
+        *[f"kpis.yaml: {problem}" for problem in check_bands(settings.kpis, settings.stores)],
         *[f"campaigns.yaml: {problem}" for problem in check_review_columns(settings.campaigns)],
         *[f"funnels.yaml: {problem}" for problem in check_funnel_columns(settings.funnels)],
         *[f"funnels.yaml: {problem}" for problem in check_visit_columns(settings.visits)],

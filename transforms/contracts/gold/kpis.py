@@ -16,10 +16,14 @@ KPI_CATALOGUE = Table(
         Column("description", "string", "说明", "Meaning in English"),
         Column("numerator", "string", "分子", "How the numerator is measured"),
         Column("denominator", "string", "分母", "How the denominator is measured; null for plain sums"),
+        Column(
+            "period_days", "int", "周期天数", "Days of its period; in rows of a month those of the month unless its own"
+        ),
         Column("grains", "array<string>", "粒度", "Grains that are reported"),
         Column("direction", "string", "方向", "up: more is better; down: less is better"),
         Column("unit", "string", "单位", "ratio, amount, count, days or score"),
-        Column("is_additive", "boolean", "可加", "Whether stores add up to the chain"),
+        Column("benchmark", "string", "基准区间", "Bands, by default and by category or store type; null without one"),
+        Column("is_additive", "boolean", "可加", "Whether stores add up to their region and to the chain"),
     ),
 )
 
@@ -27,16 +31,21 @@ KPI_VALUES = Table(
     layer="gold",
     name="kpi_values",
     label="指标值",
-    grain="one KPI of a date and grain",
-    key=("kpi_date", "kpi", "grain", "store_id", "channel", "segment"),
+    grain="one KPI of a date, period and grain value",
+    key=("kpi_date", "period", "kpi", "grain", "store_id", "channel", "segment", "region", "category"),
     partition_by=("kpi_date",),
     columns=(
         Column("kpi_date", "date", "指标日期", "Last day of the KPI's period"),
+        Column(
+            "period", "string", "周期", "day: the KPI's own period up to kpi_date; month: the calendar month to date"
+        ),
         Column("kpi", "string", "指标", "KPI code"),
-        Column("grain", "string", "粒度", "chain, store, channel or segment"),
-        Column("store_id", "string", "门店", "Store; null unless the grain is store"),
-        Column("channel", "string", "渠道", "Channel; null unless the grain is channel"),
-        Column("segment", "string", "客群", "Primary segment; null unless the grain is segment"),
+        Column("grain", "string", "粒度", "chain, region, store, channel, segment, category, store_channel …"),
+        Column("region", "string", "大区", "Region of the settings' stores; null unless the grain has it"),
+        Column("store_id", "string", "门店", "Store; null unless the grain has it"),
+        Column("channel", "string", "渠道", "Channel; null unless the grain has it"),
+        Column("segment", "string", "客群", "Primary segment; null unless the grain has it"),
+        Column("category", "string", "品类", "Category; null unless the grain has it"),
         Column("numerator", RATIO, "分子", "Numerator"),
         Column("denominator", RATIO, "分母", "Denominator; null for plain sums"),
         Column("value", RATIO, "值", "Numerator over denominator; null when that is zero"),
