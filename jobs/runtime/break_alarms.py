@@ -17,7 +17,7 @@ def warn_of_break_points(ctx: JobContext, rows: Sequence[dict[str, Any]]) -> int
     """A warning for each alarm that no other explains; how many."""
     alarms = [row for row in rows if row["status"] == "alarm"]
     for row in alarms:
-        ctx.progress.warn(f"break point: {row['message']}: look at {row['look_at']}")
+        ctx.progress.warn(f"break point: {row['message']}: look at {row['look_into']}")
     return len(alarms)
 
 
@@ -28,7 +28,7 @@ def break_points_found(ctx: JobContext) -> list[Found]:
         (
             "break_point",
             " ".join([row.stage, row.measure, row.store_id, row.channel, row.source, str(row.event_date)]),
-            f"{row.message}: look at {row.look_at}",
+            f"{row.message}: look at {row.look_into}",
             f"about {row.expected}",
             False,
         )

@@ -149,7 +149,7 @@ def test_a_fall_is_told_once_and_in_the_scope_that_fell(chain: Chain, fall: str)
     assert all(row["cause"] == "behaviour" and row["explained_by"] for row in explained)
     (found,) = [row for row in rows if row["status"] == "alarm"]
     assert found["observed"] == found["volume"] < 0.4 * float(found["expected"])
-    assert found["look_at"].startswith(f"silver.activity where event_date = '{DAY}'")
+    assert found["look_into"].startswith(f"silver.activity where event_date = '{DAY}'")
 
 
 def test_fewer_conversions_of_as_many_visits_are_a_fall_of_the_rate(chain: Chain) -> None:

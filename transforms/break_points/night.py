@@ -264,7 +264,7 @@ def _told(row: Row, stages: StageRules, before: Mapping[str, str], feeds: Mappin
         **_columns(row, as_of, event_date),
         "feed_state": None,
         "message": tell_scope(row, stage, before.get(row["stage"])) if is_told else None,
-        "look_at": look_at_scope(row, stage, event_date) if is_told else None,
+        "look_into": look_at_scope(row, stage, event_date) if is_told else None,
     }
 
 
@@ -283,7 +283,7 @@ def _of_feed(row: Row, feed: Feed, as_of: date) -> list[Row]:
             **_columns(each, as_of, as_of - timedelta(days=each["lag"])),
             "feed_state": each["feed_state"],
             "message": tell_feed(each, feed, event_date, as_of) if each["cause"] else None,
-            "look_at": look_at_feed(feed) if each["cause"] else None,
+            "look_into": look_at_feed(feed) if each["cause"] else None,
         }
         for each in found
     ]

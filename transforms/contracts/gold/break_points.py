@@ -49,6 +49,6 @@ BREAK_POINTS = Table(
         Column("p_adjusted", RATIO, "校正 p 值", "Chance of so little, over all that is judged on the date (Holm)"),
         Column("explained_by", "string", "归因于", "The alarm that explains this one"),
         Column("message", "string", "说明", "What an alarm says"),
-        Column("look_at", "string", "查看", "Tables to look at, and which rows of them"),
+        Column("look_into", "string", "查看", "Tables to look at, and which rows of them"),
     ),
 )
