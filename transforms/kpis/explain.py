@@ -50,7 +50,9 @@ def most_by_customer(
 ) -> DataFrame:
     """(customer_id, contribution): the customers who add most to a numerator at a grain value, by id where equal."""
     others = tuple(place for place in places if place != "segment")
-    customers = per_customer(frames, plan, stores).where(F.col("place") == place_name(others))
+    customers = per_customer(frames, plan, stores, [*plan.asked, *plan.amounts]).where(
+        F.col("place") == place_name(others)
+    )
     for place, value in places.items():
         customers = customers.where(F.coalesce(place, F.lit(UNKNOWN)) == value)
     added = F.coalesce(contribution(entry.numerator, plan), F.lit(0))

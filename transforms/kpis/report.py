@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import reduce
 
@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from transforms.contracts import RATIO, gold
 from transforms.kpis.frames import FRAMES, GRAINS, PLACES, UNKNOWN
 from transforms.kpis.measures import (
+    CUSTOMERS,
     Entry,
     Plan,
     Value,
@@ -47,45 +48,46 @@ def report_kpis(
     row there, the chain and a segment once they have a customer.
     """
     plan, listed = planned(rules, kpi_date), stores or {}
-    per_place = per_customer(frames, plan, listed).groupBy(*_PLACE_KEY).agg(
-        *[F.sum(contribution(value, plan)).alias(name) for value, name in plan.values.items()]
-    )  # fmt: skip
+    customers = per_customer(frames, plan, listed, plan.asked)
+    counted = {name: value for value, name in plan.values.items() if value.what == CUSTOMERS}
+    counts = customers.groupBy(*_PLACE_KEY).agg(
+        *[F.sum(contribution(value, plan)).alias(name) for name, value in counted.items()], F.lit(1).alias("is_there")
+    )
+    # Amounts need no customers: they are summed before they are put to their places, not 5 times by customer.
+    amounts = _placed(_cells(frames, plan, plan.amounts, ()), plan, listed).groupBy(*_PLACE_KEY)
+    added = {name: plan.sums[v.reading, v.what] for v, name in plan.values.items() if v.what != CUSTOMERS}
+    sums = amounts.agg(*[F.expr(f"sum({s})").alias(name) for name, s in added.items()], F.lit(1).alias("is_there"))
+    per_place = counts.unionByName(sums, allowMissingColumns=True)
     return _values(_per_grain(per_place, plan), plan, known_at, listed)
 
 
-def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores) -> DataFrame:
-    """What each customer did, in the plan's columns, at each place and set of places; guests together are null."""
-    return summed(_placed(_cells(frames, plan), plan, stores), *_PLACE_KEY, "customer_id", plan=plan)
+def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores, columns: Sequence[str]) -> DataFrame:
+    """What each customer did, in columns of the plan, at each place and set of places; guests together are null."""
+    placed = _placed(_cells(frames, plan, columns, ("customer_id",)), plan, stores)
+    return summed(placed, (*_PLACE_KEY, "customer_id"), columns, plan)
 
 
-def _cells(frames: Mapping[str, DataFrame], plan: Plan) -> DataFrame:
-    """(frame kind, customer_id, segment, store_id, channel, category) with partial sums; null customers are guests.
+def _cells(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str], whose: Sequence[str]) -> DataFrame:
+    """Partial sums by kind of frame, `whose`, segment, store_id, channel and category; null customers are guests.
 
     `kind` says which places a cell knows: of sales all, of customers only the segment, of stock no segment.
     """
     customers = frames["customers"]
     segments = customers.select("customer_id", _SEGMENT)
-    sold = [_of_sales(frames[name], name, plan) for name in _SOLD if plan.readings(name)]
-    touched = [_of_customers(frames["touches"], "touches", plan)] if plan.readings("touches") else []
-    together = _together([*sold, *touched])
-    known = []
-    if together is not None:
-        cells = summed(together, "kind", "customer_id", "store_id", "channel", "category", plan=plan)
-        known = [cells.where(is_relevant(cells, plan)).join(segments, "customer_id", "left")]
-    everybody = _of_customers(customers, "customers", plan, _SEGMENT)
-    others = [_of_campaigns(frames["campaigns"], plan)] if plan.readings("campaigns") else []
-    others += [_of_stock(frames["stock"], plan)] if plan.readings("stock") else []
-    placed = _together([*known, everybody, *others])
-    assert placed is not None
-    missing = [
-        F.lit(None).cast("string").alias(name)
-        for name in ("store_id", "channel", "category")
-        if name not in placed.columns
-    ]
-    return placed.select("*", *missing)
+    known = [_of_sales(frames[name], name, columns, plan) for name in _SOLD if plan.readings(name)]
+    known += [_of_customers(frames["touches"], "touches", columns, plan)] if plan.readings("touches") else []
+    parts = [reduce(_with, known).join(segments, "customer_id", "left")] if known else []
+    parts += [_of_campaigns(frames["campaigns"], columns, plan)] if plan.readings("campaigns") else []
+    parts += [_of_stock(frames["stock"], columns, plan)] if plan.readings("stock") else []
+    keys = ("kind", *whose, _SEGMENT, "store_id", "channel", "category")
+    everybody = _of_customers(customers, "customers", columns, plan, _SEGMENT)
+    if not parts:
+        return summed(everybody, keys, columns, plan)
+    cells = summed(reduce(_with, parts), keys, columns, plan)
+    return _with(cells.where(is_relevant(cells, columns, plan)), summed(everybody, keys, columns, plan))
 
 
-def _of_sales(frame: DataFrame, name: str, plan: Plan) -> DataFrame:
+def _of_sales(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan) -> DataFrame:
     """Rows that know customer, store and channel, and the category where a KPI by category counts them."""
     seen = frame.where(F.col("event_date") <= F.lit(plan.kpi_date)) if name == "activity" else frame
     category = F.col("category") if "category" in FRAMES[name].places else F.lit(None).cast("string")
@@ -95,36 +97,41 @@ def _of_sales(frame: DataFrame, name: str, plan: Plan) -> DataFrame:
         "store_id",
         "channel",
         category.alias("category"),
-        *measured(frame, name, plan),
+        *measured(name, columns, plan),
     )
-    placed = F.when(is_fed(plan.by_category(), name, plan), F.coalesce("category", F.lit(UNKNOWN)))
-    return rows.withColumn("category", placed)
+    is_by_category = is_fed(plan.by_category(), name, columns, plan)
+    return rows.withColumn("category", F.when(is_by_category, F.coalesce("category", F.lit(UNKNOWN))))
 
 
-def _of_customers(frame: DataFrame, name: str, plan: Plan, *more: str) -> DataFrame:
+def _of_customers(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan, *more: str) -> DataFrame:
     """Rows that know their customer only."""
-    nowhere = [F.lit(None).cast("string").alias(place) for place in ("store_id", "channel", "category")]
     rows = reached(frame, name, plan)
-    return rows.select(F.lit("customer").alias("kind"), "customer_id", *more, *nowhere, *measured(frame, name, plan))
+    return rows.select(
+        F.lit("customer").alias("kind"), "customer_id", *more, *_no("store_id", "channel", "category"),
+        *measured(name, columns, plan),
+    )  # fmt: skip
 
 
-def _of_campaigns(frame: DataFrame, plan: Plan) -> DataFrame:
-    nobody = F.lit(None).cast("string").alias("customer_id")
-    rows = frame.select(F.lit("customer").alias("kind"), nobody, _SEGMENT, *measured(frame, "campaigns", plan))
-    return summed(rows, "kind", "customer_id", _SEGMENT, plan=plan)
+def _of_campaigns(frame: DataFrame, columns: Sequence[str], plan: Plan) -> DataFrame:
+    return frame.select(
+        F.lit("customer").alias("kind"), *_no("customer_id", "store_id", "channel", "category"), _SEGMENT,
+        *measured("campaigns", columns, plan),
+    )  # fmt: skip
 
 
-def _of_stock(frame: DataFrame, plan: Plan) -> DataFrame:
-    nobody = [F.lit(None).cast("string").alias(name) for name in ("customer_id", _SEGMENT)]
-    category = F.coalesce("category", F.lit(UNKNOWN)).alias("category")
-    rows = frame.select(F.lit("stock").alias("kind"), *nobody, "store_id", category, *measured(frame, "stock", plan))
-    levels = summed(rows, "kind", "customer_id", _SEGMENT, "store_id", "category", plan=plan)
-    return levels.where(is_relevant(levels, plan))
+def _of_stock(frame: DataFrame, columns: Sequence[str], plan: Plan) -> DataFrame:
+    return frame.select(
+        F.lit("stock").alias("kind"), *_no("customer_id", _SEGMENT, "channel"), "store_id",
+        F.coalesce("category", F.lit(UNKNOWN)).alias("category"), *measured("stock", columns, plan),
+    )  # fmt: skip
 
 
-def _together(parts: list[DataFrame]) -> DataFrame | None:
-    bare = [part.drop("row_count") for part in parts]
-    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), bare) if bare else None
+def _no(*names: str) -> list[Column]:
+    return [F.lit(None).cast("string").alias(name) for name in names]
+
+
+def _with(one: DataFrame, other: DataFrame) -> DataFrame:
+    return one.unionByName(other, allowMissingColumns=True)
 
 
 def _place_sets(plan: Plan, stores: Stores) -> list[tuple[str, ...]]:
@@ -146,9 +153,10 @@ def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
     for places in _place_sets(plan, stores):
         here = [(values[place] if place in places else nothing).alias(place) for place in PLACES if place != _SEGMENT]
         copies.append(F.when(_knows(places), F.struct(F.lit(place_name(places)).alias("place"), *here)))
-    kept = [name for name in plan.columns if name in cells.columns]
+    keys = ("kind", _SEGMENT, "store_id", "channel", "category")
+    kept = [name for name in cells.columns if name not in keys]
     knows_segment = (F.col("kind") != "stock").alias("knows_segment")
-    return cells.select(F.inline(F.array_compact(F.array(*copies))), knows_segment, _SEGMENT, "customer_id", *kept)
+    return cells.select(F.inline(F.array_compact(F.array(*copies))), knows_segment, _SEGMENT, *kept)
 
 
 def _knows(places: tuple[str, ...]) -> Column:
@@ -180,7 +188,7 @@ def _per_grain(per_place: DataFrame, plan: Plan) -> DataFrame:
     others = [place for place in PLACES if place != _SEGMENT]
     rows = per_place.select(F.inline(F.array_compact(F.array(*copies))), *others, *names)
     grouped = rows.groupBy("grain", *PLACES)
-    return grouped.agg(*[F.coalesce(F.sum(name), F.lit(0)).cast(RATIO).alias(name) for name in names])
+    return grouped.agg(*[F.expr(f"cast(coalesce(sum({name}), 0) as {RATIO})").alias(name) for name in names])
 
 
 def _values(wide: DataFrame, plan: Plan, known_at: date, stores: Stores) -> DataFrame:
@@ -190,8 +198,10 @@ def _values(wide: DataFrame, plan: Plan, known_at: date, stores: Stores) -> Data
     for value, name in of_chain.items():
         chain = F.max(F.when(F.col("grain") == "chain", F.col(plan.values[value])))
         wide = wide.withColumn(name, chain.over(Window.partitionBy(F.lit(1))))
-    declared = [_declared(entry, plan, of_chain, stores) for entry in plan.entries]
-    rows = wide.select("grain", *PLACES, F.inline(F.array_compact(F.array(*declared))))
+    declared = [_declared(entry, plan, of_chain) for entry in plan.entries]
+    told = wide.select("grain", *PLACES, F.inline(F.array_compact(F.array(*declared))))
+    bands = {"benchmark_low": _band(plan, 0, stores), "benchmark_high": _band(plan, 1, stores)}
+    rows = told.withColumns(bands)
     ratio = F.col("numerator") / F.nullif("denominator", F.lit(0))
     valued = rows.withColumn("value", F.when(F.col("is_plain"), F.col("numerator")).otherwise(ratio).cast(RATIO))
     status = (
@@ -203,32 +213,38 @@ def _values(wide: DataFrame, plan: Plan, known_at: date, stores: Stores) -> Data
     return valued.select("*", *dates, status.alias("status")).select(*gold.KPI_VALUES.column_names)
 
 
-def _declared(entry: Entry, plan: Plan, of_chain: Mapping[Value, str], stores: Stores) -> Column:
+def _declared(entry: Entry, plan: Plan, of_chain: Mapping[Value, str]) -> Column:
     """A KPI's numbers of one period; null at grains that it is not reported by."""
     kpi, names = entry.kpi, plan.values
-    numerator = F.col(names[entry.numerator])
+    numerator, denominator = names[entry.numerator], "null"
     if entry.less:
-        numerator = numerator - F.col(names[entry.less])
-    denominator = F.lit(None)
+        numerator = f"{numerator} - {names[entry.less]}"
     if entry.denominator and kpi.denominator:
-        denominator = F.col(of_chain[entry.denominator] if kpi.denominator.at else names[entry.denominator])
-    numbers = F.struct(
-        F.lit(entry.code).alias("kpi"),
-        F.lit(entry.period.name).alias("period"),
-        numerator.cast(RATIO).alias("numerator"),
-        denominator.cast(RATIO).alias("denominator"),
-        F.lit(not kpi.denominator).alias("is_plain"),
-        _bound(kpi.benchmark, 0, stores).alias("benchmark_low"),
-        _bound(kpi.benchmark, 1, stores).alias("benchmark_high"),
-    )
-    return F.when(F.col("grain").isin(*kpi.reported_by), numbers)
+        denominator = of_chain[entry.denominator] if kpi.denominator.at else names[entry.denominator]
+    grains = ", ".join(f"'{grain}'" for grain in kpi.reported_by)
+    numbers = {
+        "kpi": f"'{entry.code}'",
+        "period": f"'{entry.period.name}'",
+        "numerator": f"cast({numerator} as {RATIO})",
+        "denominator": f"cast({denominator} as {RATIO})",
+        "is_plain": str(not kpi.denominator).lower(),
+    }
+    struct = ", ".join(f"'{name}', {sql}" for name, sql in numbers.items())
+    return F.expr(f"case when grain in ({grains}) then named_struct({struct}) end")
 
 
-def _bound(benchmark: Benchmark | None, end: int, stores: Stores) -> Column:
+def _band(plan: Plan, end: int, stores: Stores) -> Column:
+    """One end of the band of a row's KPI and place; null without one."""
+    bound = F.lit(None).cast(RATIO)
+    for code, benchmark in {entry.code: entry.kpi.benchmark for entry in plan.entries}.items():
+        if benchmark:
+            bound = F.when(F.col("kpi") == code, _bound(benchmark, end, stores)).otherwise(bound)
+    return bound
+
+
+def _bound(benchmark: Benchmark, end: int, stores: Stores) -> Column:
     """One end of the band of a grain value: its category's, its store's type's, or the default."""
-    bound = F.lit(benchmark.default[end] if benchmark and benchmark.default else None).cast(RATIO)
-    if benchmark is None:
-        return bound
+    bound = F.lit(benchmark.default[end] if benchmark.default else None).cast(RATIO)
     for kind, band in reversed(benchmark.store_type.items()):
         bound = F.when(is_of_type(F.col("store_id"), kind, stores), F.lit(band[end]).cast(RATIO)).otherwise(bound)
     for category, band in reversed(benchmark.category.items()):
