@@ -30,6 +30,12 @@ _SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "2",  # Delta reads its own log with 50 tasks otherwise
     "spark.ui.enabled": "false",  # no port is taken, so that two test runs can stand side by side
     "spark.ui.showConsoleProgress": "false",
+    # As in conf/local.yaml: plans kept for pages that nobody sees filled the heap of a whole test run.
+    "spark.sql.ui.retainedExecutions": "10",
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.sql.ui.explainMode": "simple",
+    "spark.sql.maxPlanStringLength": "1000",
     # C1 only: the compiler that optimises for long runs costs more than it saves on plans that are run once.
     # Generated methods are often beyond the size up to which Java compiles; interpreted, a wide row takes seconds.
     # Without the second compiler Java keeps 48 MB for compiled code, which a whole test run fills.
@@ -56,6 +62,16 @@ def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]
 def spark(_session: SparkSession) -> SparkSession:
     """The session; `jobs.runtime.session.build_session` returns it too, by getOrCreate."""
     return _session
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_lakes() -> Iterator[None]:
+    """A file's lakes go with it: Delta keeps the state of their tables for an hour, 240 of them in half of the heap."""
+    yield
+    session = SparkSession.getActiveSession()
+    if session is not None and session._jvm is not None:
+        session.catalog.clearCache()
+        session._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
 
 @pytest.fixture(autouse=True)
