@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
+from collections.abc import Mapping
 from functools import reduce
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.audiences import audience_sizes
 from jobs.runtime.break_alarms import break_points_found
 from jobs.runtime.job import AuditRefused, JobContext, main
-from jobs.runtime.publications import KEY_CHECK, VERDICT, Published, count_rows, current, previous_counts
-from jobs.runtime.tables import slice_of
+from jobs.runtime.publications import (
+    KEY_CHECK,
+    VERDICT,
+    Counted,
+    Published,
+    count_rows,
+    current,
+    last_findings,
+    unique_versions,
+)
+from jobs.runtime.table_measures import Measures, measure
 from transforms.contracts import Table, discrepancies, gold, ops, silver
 from transforms.identity.lawful import MUST_LINK
 from transforms.tags import tables_of
 
-_THREADS = 4
 # Logs of what is new have most on the first night; the plan for a festival is many times that of another day;
 # campaigns come and go with their period, products with the season.
 _UNBOUNDED = {
@@ -40,25 +46,6 @@ _UNBOUNDED = {
     "gold.break_points",
 }
 Finding = tuple[str, str, str, str, bool]  # check, table, observed, expected, is_passed
-Measures = dict[str, dict[str, Decimal]]  # by table and name
-
-# What is summed beside the key check: SQL over the rows of one key, then over all keys.
-_SUMMED = {
-    "silver.identities": {"owners": ("max(customer_id)", "count(distinct owners)")},
-    "gold.rfm_scores": {"scored": ("count_if(scope = 'chain')", "sum(scored)")},
-    "gold.segment_members": {"primary": ("count_if(kind = 'primary')", "sum(primary)")},
-    "gold.segment_flows": {
-        period: (f"sum(if(period = '{period}' and to_segment != 'none', customers, 0))", f"sum({period})")
-        for period in ("day", "week", "month")
-    },
-    "gold.value_activity_matrix": {"customers": ("sum(customers)", "sum(customers)")},
-    "silver.order_lines": {"net_amount": ("sum(net_amount)", "sum(net_amount)")},
-    "silver.orders": {
-        "net_amount": ("sum(net_amount)", "sum(net_amount)"),
-        "gross_amount": ("sum(gross_amount)", "sum(gross_amount)"),
-    },
-    "silver.activity": {"gross_amount": ("sum(gross_amount)", "sum(gross_amount)")},
-}
 
 # Numbers that two tables must agree on.
 _AGREE = [
@@ -80,15 +67,17 @@ _AGREE = [
 def run(ctx: JobContext) -> None:
     """Check keys, contracts, sums that must agree, and bounds against the last published run."""
     tables = [table for table in _audited(ctx) if ctx.tables.exists(table)]
-    measured = _measure(ctx, tables)
     published = current(ctx.tables)
+    before = last_findings(ctx.tables, published)
+    is_rebuilt = ctx.full or ctx.tables.is_past
+    measured = measure(ctx, tables, {} if is_rebuilt else unique_versions(published, before))
     findings = [
         *_keys(measured),
         *_agreements(measured),
         *_landing(ctx),
         *_identity(ctx),
         *[_contract(ctx, table) for table in tables],
-        *_bounds(ctx, published, measured),
+        *_bounds(ctx, before, measured),
         *_missing_feeds(ctx),
         *_published_rows(ctx, published),
     ]
@@ -110,29 +99,6 @@ def run(ctx: JobContext) -> None:
 
 def _audited(ctx: JobContext) -> list[Table]:
     return [*silver.TABLES, *gold.TABLES, *tables_of(ctx.settings.tags)]
-
-
-def _measure(ctx: JobContext, tables: list[Table]) -> Measures:
-    """Rows, repeated keys and sums of each table's slice."""
-    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: small checks run side by side
-        found = pool.map(lambda table: _measured(slice_of(ctx.tables.read(table), ctx.run_date), table), tables)
-        return {table.full_name: measures for table, measures in zip(tables, found, strict=True)}
-
-
-def _measured(frame: DataFrame, table: Table) -> dict[str, Decimal]:
-    """All measures of one table in one pass."""
-    summed = _SUMMED.get(table.full_name, {})
-    of_key = [F.expr(inner).alias(name) for name, (inner, _) in summed.items()]
-    whole = {
-        "rows": "sum(n)",
-        "repeated": "count_if(n > 1)",
-        **{name: outer for name, (_, outer) in summed.items()},
-    }
-    counted = frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key)
-    measures = [F.coalesce(F.expr(sql), F.lit(0)).cast("decimal(38,2)").alias(name) for name, sql in whole.items()]
-    found = counted.agg(*measures).head()
-    assert found is not None
-    return found.asDict()
 
 
 def _keys(measured: Measures) -> list[Finding]:
@@ -209,14 +175,14 @@ def _contract(ctx: JobContext, table: Table) -> Finding:
     return ("contract_is_kept", table.full_name, "; ".join(problems) or "kept", "kept", not problems)
 
 
-def _bounds(ctx: JobContext, published: list[Published], measured: Measures) -> list[Finding]:
+def _bounds(ctx: JobContext, findings_before: Mapping[str, Counted], measured: Measures) -> list[Finding]:
     """Rows against the last published run: a table that halves or trebles overnight is a fault until accepted."""
     rules = ctx.settings.audit
     findings = []
-    for name, before in sorted(previous_counts(ctx.tables, published).items()):
-        if name in measured and name not in _UNBOUNDED and before >= 100:
+    for name, before in sorted(findings_before.items()):
+        if name in measured and name not in _UNBOUNDED and before.rows >= 100:
             rows = int(measured[name]["rows"])
-            low, high = int(before * rules.least_row_share), int(before * rules.most_row_share)
+            low, high = int(before.rows * rules.least_row_share), int(before.rows * rules.most_row_share)
             findings.append(("rows_within_bounds", name, f"{rows} rows", f"{low} to {high} rows", low <= rows <= high))
     return findings
 

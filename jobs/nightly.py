@@ -100,6 +100,7 @@ def run_night(ctx: JobContext, first: str | None = None) -> None:
     if skipped:
         ctx.progress.note(f"skipped, as --from says: {', '.join(skipped)}")
     with RunLog(ctx) as log, ExitStack() as whole_night:
+        whole_night.enter_context(ctx.interpreted(0))  # but for what turns out to be large
         is_known = False
         for number, (name, job) in enumerate(STEPS.items(), start=1):
             if name in skipped:

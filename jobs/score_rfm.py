@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext, RunFailed, main
 from transforms.contracts import gold, silver
 from transforms.orders import RETURN_TYPES
-from transforms.rfm import score_rfm
+from transforms.rfm import measure_rfm, score_measures
 
 
 def run(ctx: JobContext) -> None:
@@ -16,7 +16,9 @@ def run(ctx: JobContext) -> None:
     lines = ctx.counted(silver.ORDER_LINES)
     customers = ctx.tables.read(silver.CUSTOMERS)
     frozen = _frozen(ctx)
-    scores, thresholds = score_rfm(lines, _unmatched_returns(ctx), customers, ctx.run_date, ctx.settings.rfm, frozen)
+    measures = measure_rfm(lines, _unmatched_returns(ctx), customers, ctx.run_date, ctx.settings.rfm)
+    measures = ctx.settled(measures, ctx.event_count)
+    scores, thresholds = score_measures(measures, ctx.run_date, ctx.settings.rfm, frozen)
     ctx.tables.overwrite_slice(gold.RFM_THRESHOLDS, thresholds.coalesce(1), run_date=ctx.run_date)
     ctx.facts["scored"] = ctx.tables.overwrite_slice(gold.RFM_SCORES, scores, run_date=ctx.run_date).rows
 

@@ -139,7 +139,13 @@ def score_rfm(
     Raises:
         ValueError: method frozen without `frozen`, or with thresholds that are not from before `as_of`.
     """
-    measures = _measures(lines, returns, customers, as_of, rules)
+    return score_measures(measure_rfm(lines, returns, customers, as_of, rules), as_of, rules, frozen)
+
+
+def score_measures(
+    measures: DataFrame, as_of: date, rules: RfmRules, frozen: DataFrame | None = None
+) -> tuple[DataFrame, DataFrame]:
+    """Scores and thresholds, as `score_rfm`, of what `measure_rfm` found; both read it, so work it out once."""
     histogram = _histogram(measures)
     thresholds = _thresholds(_cuts(histogram, as_of, rules, frozen), rules)
     scores = _scores(measures, _scales(thresholds), rules)
@@ -147,10 +153,11 @@ def score_rfm(
     return dated[0].select(*gold.RFM_SCORES.column_names), dated[1].select(*gold.RFM_THRESHOLDS.column_names)
 
 
-def _measures(lines: DataFrame, returns: DataFrame, customers: DataFrame, as_of: date, rules: RfmRules) -> DataFrame:
+def measure_rfm(lines: DataFrame, returns: DataFrame, customers: DataFrame, as_of: date, rules: RfmRules) -> DataFrame:
     """Recency, frequency and monetary per (scope, scope_value, customer_id) of the scope's population.
 
-    Purchases, returns and the population are rows of one kind, so that one aggregate makes all scopes at once.
+    Args: those of `score_rfm`. Purchases, returns and the population are rows of one kind, so that one aggregate makes
+    all scopes at once.
     """
     dimensions = list(_SCOPE_COLUMNS.values())
     bought = lines.where(F.col("is_purchase")).select(

@@ -39,6 +39,14 @@ class Verdict:
     versions: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Rows that an audit counted in a table, and whether every key was there once."""
+
+    rows: int
+    has_unique_keys: bool
+
+
 def current(tables: Tables) -> list[Published]:
     """The current publication's tables, by name; empty before the first one."""
     rows = tables.read_or_empty(ops.PUBLICATIONS).where("is_current").orderBy("table").collect()
@@ -82,13 +90,18 @@ def last_verdict(tables: Tables, run_date: date) -> Verdict | None:
     return Verdict(found.run_id, found.is_passed, found.observed, versions)
 
 
-def previous_counts(tables: Tables, published: Sequence[Published]) -> dict[str, int]:
-    """Rows that the audit of the current publication counted, by table; of sliced tables its date's slice."""
+def last_findings(tables: Tables, published: Sequence[Published]) -> dict[str, Counted]:
+    """What the audit of the current publication counted, by table; of sliced tables its date's slice."""
     if not published:
         return {}
     quality = tables.read(ops.DATA_QUALITY)
     rows = quality.where((F.col("run_id") == published[0].run_id) & (F.col("check") == KEY_CHECK)).collect()
-    return {row.table: int(row.observed.split(" ")[0]) for row in rows}
+    return {row.table: Counted(int(row.observed.split(" ")[0]), row.is_passed) for row in rows}
+
+
+def unique_versions(published: Sequence[Published], findings: Mapping[str, Counted]) -> dict[str, int]:
+    """By table, the published version where its audit found every key once."""
+    return {e.table: e.version for e in published if e.table in findings and findings[e.table].has_unique_keys}
 
 
 def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:

@@ -26,6 +26,8 @@ _ALWAYS = {
     "spark.sql.files.openCostInBytes": "1048576",
     # Joins of which each part fits memory need no sort.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "128m",
+    # Its default asks the environment each time, which interpreted plans do for every value that they read.
+    "spark.sql.types.framework.enabled": "false",
     # A legacy code page (GBK) may be named in a source's options.
     "spark.sql.legacy.javaCharsets": "true",
     # Values arrive as narrow Arrow batches of one or two columns: larger batches halve the crossings.

@@ -32,6 +32,14 @@ class Commit:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Added:
+    """Data files and the rows in them."""
+
+    files: list[str]
+    rows: int
+
+
 class Tables:
     """Reads and writes the lake `<lake>/<layer>/<table>`.
 
@@ -109,18 +117,41 @@ class Tables:
 
     def files_added(self, table: Table, after: int) -> list[str] | None:
         """Data files that came after a version; None where rows also went, or the log does not reach back so far."""
-        path, added = self.path(table), []
+        actions, added = self._actions_since(table, after), []
+        if actions is None:
+            return None
+        for action in actions:
+            if action.get("remove", {}).get("dataChange"):
+                return None
+            if action.get("add", {}).get("dataChange"):
+                added.append(self._data_file(table, action["add"]["path"]))
+        return added
+
+    def files_since(self, table: Table, after: int) -> Added | None:
+        """Data files that came after a version and are still there; None where the log does not reach back so far."""
+        actions = self._actions_since(table, after)
+        if actions is None:
+            return None
+        rows: dict[str, int] = {}
+        for action in actions:
+            if "add" in action:
+                statistics = json.loads(action["add"].get("stats") or "{}")
+                rows[action["add"]["path"]] = statistics.get("numRecords", 0)
+            elif "remove" in action:
+                rows.pop(action["remove"]["path"], None)
+        return Added([self._data_file(table, path) for path in rows], sum(rows.values()))
+
+    def _actions_since(self, table: Table, after: int) -> list[dict[str, Any]] | None:
+        """The log's actions of the commits after a version; None where it does not reach back so far."""
+        path = self.path(table)
         wanted = {f"{version:020}.json" for version in range(after + 1, self.version(table) + 1)}
         if not wanted <= {*self._log_names(path)}:
             return None
-        for name in sorted(wanted):
-            for line in self.files.read_text(f"{path}/_delta_log/{name}").splitlines():
-                action = json.loads(line)
-                if action.get("remove", {}).get("dataChange"):
-                    return None
-                if action.get("add", {}).get("dataChange"):
-                    added.append(f"{path}/{unquote(action['add']['path'])}")
-        return added
+        texts = [self.files.read_text(f"{path}/_delta_log/{name}") for name in sorted(wanted)]
+        return [json.loads(line) for text in texts for line in text.splitlines()]
+
+    def _data_file(self, table: Table, logged: str) -> str:
+        return f"{self.path(table)}/{unquote(logged)}"
 
     def read_files(self, table: Table, files: list[str]) -> DataFrame:
         """Rows of some of a table's data files."""

@@ -1,0 +1,105 @@
+"""What the audit measures of each table: rows, keys that repeat, and sums that must agree with other tables'.
+
+A table that keeps most of its files from night to night has its keys looked up only among the rows that share one with
+the files that came since its keys were last found unique: any other two rows were compared then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.job import JobContext
+from jobs.runtime.tables import among, slice_of
+from transforms.contracts import Table
+
+Measures = dict[str, dict[str, Decimal]]  # by table and name
+
+_THREADS = 4
+# Above this share of a table in new files all keys are counted: the rows that share one are nearly all.
+_MOST_NEW = 0.25
+
+# What is summed beside the key check: SQL over the rows of one key, then over all keys.
+_SUMMED = {
+    "silver.identities": {"owners": ("max(customer_id)", "count(distinct owners)")},
+    "gold.rfm_scores": {"scored": ("count_if(scope = 'chain')", "sum(scored)")},
+    "gold.segment_members": {"primary": ("count_if(kind = 'primary')", "sum(primary)")},
+    "gold.segment_flows": {
+        period: (f"sum(if(period = '{period}' and to_segment != 'none', customers, 0))", f"sum({period})")
+        for period in ("day", "week", "month")
+    },
+    "gold.value_activity_matrix": {"customers": ("sum(customers)", "sum(customers)")},
+    "silver.order_lines": {"net_amount": ("sum(net_amount)", "sum(net_amount)")},
+    "silver.orders": {
+        "net_amount": ("sum(net_amount)", "sum(net_amount)"),
+        "gross_amount": ("sum(gross_amount)", "sum(gross_amount)"),
+    },
+    "silver.activity": {"gross_amount": ("sum(gross_amount)", "sum(gross_amount)")},
+}
+
+
+def measure(ctx: JobContext, tables: Sequence[Table], unique_at: Mapping[str, int]) -> Measures:
+    """`rows`, `repeated` keys and sums of each table's slice of the run date.
+
+    Args:
+        unique_at: by table, the version of which all keys are known to be unique.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: small checks run side by side
+        found = pool.map(lambda table: _measured(ctx, table, unique_at.get(table.full_name)), tables)
+        return {table.full_name: measures for table, measures in zip(tables, found, strict=True)}
+
+
+def _measured(ctx: JobContext, table: Table, unique_at: int | None) -> dict[str, Decimal]:
+    frame = slice_of(ctx.tables.read(table), ctx.run_date)
+    fresh = None if unique_at is None else _fresh(ctx, table, unique_at)
+    if fresh is None:
+        return _of_all_keys(frame, table)
+    repeated = _sharing(frame, table, fresh).groupBy(*table.key).count().where("count > 1").count()
+    return {**_of_all_rows(frame, table), "repeated": Decimal(repeated)}
+
+
+def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:
+    """Rows of the files that came since a version; None where these are many, or not to be told from the log."""
+    is_sliced = {"run_date", "kpi_date"} & {*table.column_names}
+    if is_sliced or not (table.clustered_by or table.partition_by):
+        return None  # all that is counted came this night
+    added = ctx.tables.files_since(table, unique_at)
+    if added is None or added.rows > ctx.tables.read(table).count() * _MOST_NEW:
+        return None
+    return ctx.tables.read_files(table, added.files)
+
+
+def _sharing(frame: DataFrame, table: Table, fresh: DataFrame) -> DataFrame:
+    """Rows that share a key with fresh ones; a few more, where hashes meet."""
+    for name in table.key:
+        if table.schema[name].dataType.typeName() == "date":  # files of other dates are not even opened
+            days = [row[0] for row in fresh.select(name).distinct().collect()]
+            frame = frame.where(among(name, days))
+    hashes = fresh.select(F.xxhash64(*table.key).alias("_hash")).distinct()
+    return frame.join(F.broadcast(hashes), F.xxhash64(*table.key) == F.col("_hash"), "left_semi")
+
+
+def _of_all_keys(frame: DataFrame, table: Table) -> dict[str, Decimal]:
+    """All measures of one table in one pass."""
+    summed = _SUMMED.get(table.full_name, {})
+    of_key = [F.expr(inner).alias(name) for name, (inner, _) in summed.items()]
+    whole = {"rows": "sum(n)", "repeated": "count_if(n > 1)", **{name: outer for name, (_, outer) in summed.items()}}
+    counted = frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key)
+    return _numbers(counted, whole)
+
+
+def _of_all_rows(frame: DataFrame, table: Table) -> dict[str, Decimal]:
+    """Rows, and sums without grouping: what is summed over one key's rows is summed over all."""
+    sums = {name: inner for name, (inner, _) in _SUMMED.get(table.full_name, {}).items()}
+    return _numbers(frame, {"rows": "count(*)", **sums})
+
+
+def _numbers(frame: DataFrame, whole: Mapping[str, str]) -> dict[str, Decimal]:
+    measures = [F.coalesce(F.expr(sql), F.lit(0)).cast("decimal(38,2)").alias(name) for name, sql in whole.items()]
+    found = frame.agg(*measures).head()
+    assert found is not None
+    return found.asDict()
