@@ -230,10 +230,11 @@ def _write(ctx: JobContext, findings: list[Finding], failed: list[Finding], warn
     rows = []
     at = ctx.now()
     told = [*[("reject", *finding) for finding in findings], *[("warn", *finding) for finding in warnings]]
+    named = {finding[2] for finding in told if "." in finding[2]}
+    versions = {table: version for table in named if (version := ctx.tables.version(table)) >= 0}
     for severity, check, table, observed, expected, passed in told:
-        commit = ctx.tables.last_commit(table) if "." in table else None
-        version = commit.version if commit else None
-        rows.append((ctx.run_id, ctx.run_date, check, table, severity, passed, observed, expected, version, at))
+        read = versions.get(table)
+        rows.append((ctx.run_id, ctx.run_date, check, table, severity, passed, observed, expected, read, at))
     frame = ctx.small_frame(rows, ops.DATA_QUALITY)
     ctx.tables.append(ops.DATA_QUALITY, frame)
 

@@ -16,16 +16,11 @@ def run(ctx: JobContext) -> None:
         raise RunFailed(f"there is no audit of {ctx.run_date}: run `portraits audit --date {ctx.run_date}` first")
     if not verdict.is_passed:
         raise AuditRefused(f"the audit of {ctx.run_date} was refused (run {verdict.run_id}); see ops.data_quality")
-    changed = [
-        name
-        for name, version in verdict.versions.items()
-        if (commit := ctx.tables.last_commit(name)) is None or commit.version != version
-    ]
+    changed = [name for name, version in verdict.versions.items() if ctx.tables.version(name) != version]
     if changed:
         raise RunFailed(f"{', '.join(changed)} changed after the audit of {ctx.run_date}: run `portraits audit` again")
     lake = ctx.tables.of_lake()  # the lake's own silver, also where a past date's was built beside it
-    commits = {name: lake.last_commit(name) for name in lake.names() if name.startswith(("silver.", "gold."))}
-    versions = {name: commit.version for name, commit in commits.items() if commit}
+    versions = {name: lake.version(name) for name in lake.names() if name.startswith(("silver.", "gold."))}
     counts = count_rows(lake, versions)
     at = ctx.now()
     rows = [
