@@ -21,7 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from jobs.runtime.landing import Landing
 from jobs.runtime.leads import led
 from jobs.runtime.progress import Progress
-from jobs.runtime.session import build_session
+from jobs.runtime.session import build_session, configured
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
 from jobs.runtime.staff import without_staff
 from jobs.runtime.tables import MissingTable, Tables
@@ -143,23 +143,14 @@ class JobContext:
         arrays = [pa.array([row[place] for row in listed], field.type) for place, field in enumerate(kinds)]
         return self.spark.createDataFrame(pa.Table.from_arrays(arrays, schema=kinds), table.schema).coalesce(1)
 
-    @contextmanager
-    def interpreted(self, rows: int | None) -> Iterator[None]:
+    def interpreted(self, rows: int | None) -> AbstractContextManager[None]:
         """Plans of this block are interpreted instead of compiled when they see few rows.
 
         A night's plans compile to Java for a minute, whatever the rows. On 130,000 events the interpreted night
         took two thirds of the compiled one (2 cores); well above that, compiled code wins. None: leave it as it is.
         """
-        settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-        before = {key: str(self.spark.conf.get(key)) for key in settings}
-        if rows is not None and rows <= _INTERPRETED_ROWS:
-            for key, value in settings.items():
-                self.spark.conf.set(key, value)
-        try:
-            yield
-        finally:
-            for key, value in before.items():
-                self.spark.conf.set(key, value)
+        interpret = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+        return configured(self.spark, interpret if rows is not None and rows <= _INTERPRETED_ROWS else {})
 
     def restating(self) -> AbstractContextManager[None]:
         """Plans that look for few rows among all events: nearly all of these are only filtered.
