@@ -28,7 +28,7 @@ from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, place, replay_unlawful, unlawful_components
 from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
 from transforms.identity.nodes import with_component
-from transforms.identity.quality import against_truth, component_sizes
+from transforms.identity.quality import against_truth, component_sizes, customers_of
 from transforms.identity.union_find import UnionFind
 
 RULES = IdentityRules(
@@ -337,7 +337,9 @@ def test_quality_against_truth(spark: SparkSession) -> None:
 def test_sizes_of_components(spark: SparkSession) -> None:
     sizes = [1, 1, 1, 5]
     rows = [identity("device", f"{n}.{k}", f"C{n}") for n, size in enumerate(sizes) for k in range(size)]
-    found = metrics(component_sizes(frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])).collect())
+    identities = frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])
+    customers = customers_of(identities, frame(spark, silver.EVENTS, []), ["app"])
+    found = metrics(component_sizes(customers).collect())
     assert found == {
         "customers": 4,
         "identifiers": 8,
