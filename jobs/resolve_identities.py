@@ -65,8 +65,10 @@ def run(ctx: JobContext) -> None:
         part = touched_part(ctx, combinations)
         held = _held(ctx, combinations) if part is None else part.held
         judged = _judged(ctx, combinations, held)
-        inside = judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0)
-        sources, channels = _said(combinations)
+        inside, (sources, channels) = side_by_side(
+            lambda: judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0),
+            lambda: _said(combinations),
+        )
         resolved = _resolve(ctx, judged, inside, sources, part)
         before = _mapping_before(ctx) if part is None else part.before
         with ctx.interpreted(None if part is None else 0):
