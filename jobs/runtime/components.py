@@ -25,7 +25,7 @@ Keep = Callable[[DataFrame], DataFrame]
 def find_components(ctx: JobContext, links: DataFrame, link_count: int) -> DataFrame:
     """(node_high, node_low, component), the same partition of identifiers by either engine.
 
-    Below `identity.one_task_links` one task is several times cheaper than any distributed scheme.
+    Below `identity.one_task_links` one task is cheaper than any distributed scheme.
     """
     fits = ctx.settings.identity.one_task_links
     if link_count <= fits:
