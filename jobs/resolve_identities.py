@@ -17,6 +17,7 @@ from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
 from jobs.runtime.match import with_matches
+from jobs.runtime.session import narrow_rows
 from jobs.runtime.tables import Basis
 from jobs.runtime.touched import Part, touched_part
 from transforms.contracts import Table, gold, silver
@@ -51,7 +52,7 @@ from transforms.identity.links import (
     without_linking_power,
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
-from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
+from transforms.identity.quality import against_truth, as_metrics, component_sizes, customers_of, match_rates
 
 _ALARM = 0.02
 _FEW = 1_000_000
@@ -64,17 +65,17 @@ def run(ctx: JobContext) -> None:
         part = touched_part(ctx, combinations)
         held = _held(ctx, combinations) if part is None else part.held
         judged = _judged(ctx, combinations, held)
-        bad = bad_values(judged, ctx.settings.identity.linking).coalesce(1)
-        ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad)
-        inside = judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0)
-        sources, channels = _said(combinations)
-        resolved = _resolve(ctx, inside, sources, part)
+        inside, (sources, channels) = side_by_side(
+            lambda: judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0),
+            lambda: _said(combinations),
+        )
+        resolved = _resolve(ctx, judged, inside, sources, part)
         before = _mapping_before(ctx) if part is None else part.before
         with ctx.interpreted(None if part is None else 0):
-            _write_changes(ctx, resolved, before)
-        _write_history(ctx)
+            is_few = _write_changes(ctx, resolved, before)
+        _, measured = side_by_side(lambda: _write_history(ctx, is_few), lambda: _measured(ctx, judged, channels))
         everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
-        _write_quality(ctx, _measured(ctx, judged, channels).unionByName(_change_rate(ctx, everybody)))
+        _write_quality(ctx, measured.unionByName(_change_rate(ctx, everybody)))
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,32 @@ def _said(combinations: DataFrame) -> tuple[list[str], list[str]]:
     return sorted({row.source for row in rows}), sorted({row.channel for row in rows})
 
 
-def _resolve(ctx: JobContext, seen_together: DataFrame, sources: Sequence[str], part: Part | None) -> _Resolved:
-    """Links, components, what the rules refuse, and owners."""
+def _resolve(
+    ctx: JobContext, judged: DataFrame, inside: DataFrame, sources: Sequence[str], part: Part | None
+) -> _Resolved:
+    """Links, components, what the rules refuse, and owners.
+
+    Args:
+        judged, inside: the combinations of all events, and of the part's.
+    """
     rules = ctx.settings.identity
-    evidence = with_decisions(link_identifiers(seen_together, rules.linking, sources), must_links(ctx))
+    evidence = with_decisions(link_identifiers(inside, rules.linking, sources), must_links(ctx))
     evidence = with_matches(ctx, evidence)
-    links, link_count = _put(ctx, silver.IDENTITY_LINKS, evidence, part, ENDS[0])
-    seen = identifiers_seen(seen_together, rules.linking)
+    seen = identifiers_seen(inside, rules.linking)
     seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
-    placed = ctx.settled(place(seen, find_components(ctx, links, link_count)), ctx.event_count)
-    replayed = _replayed(ctx, placed, links)
+    write_bad = lambda: ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))  # noqa: E731
+    if part is None:
+        side_by_side(write_bad, lambda: ctx.tables.replace(silver.IDENTITY_LINKS, evidence))
+        links = ctx.tables.read(silver.IDENTITY_LINKS)
+        placed, replayed = _audited(ctx, seen, links)
+    else:
+        links = ctx.settled(part.of(evidence.select(*silver.IDENTITY_LINKS.column_names), ENDS[0]), 0)
+        (placed, replayed), _ = side_by_side(
+            lambda: _audited(ctx, seen, links),
+            lambda: (write_bad(), _renewed(ctx, silver.IDENTITY_LINKS, links, part, ENDS[0])),
+        )
     named = name_customers(lawful_components(placed, replayed), rules)
-    refused = _refusals(ctx, seen_together, links, refused_links(replayed))
+    refused = _refusals(ctx, inside, links, refused_links(replayed))
     (identities, _), (refusals, refusal_count) = side_by_side(
         lambda: _put(ctx, silver.IDENTITIES, named, part, KEY, repeated, basis(ctx)),
         lambda: _put(ctx, silver.IDENTITY_REFUSALS, refused, part, ENDS[0]),
@@ -144,18 +159,33 @@ def _put(
         written = ctx.tables.replace(table, rows, basis)
         return ctx.tables.read(table), written.rows
     mine = ctx.settled(part.of(rows.select(*table.column_names), end), 0)
+    return mine, _renewed(ctx, table, mine, part, end, renewed, basis)
+
+
+def _renewed(
+    ctx: JobContext,
+    table: Table,
+    mine: DataFrame,
+    part: Part,
+    end: Sequence[str],
+    renewed: DataFrame | None = None,
+    basis: Basis | None = None,
+) -> int:
+    """Write the table with these rows as its rows of the part, as in `_put`; the number of rows in it."""
     together = part.beside(ctx.tables.read(table), end).unionByName(mine)
     if renewed is not None:
         keys = F.broadcast(renewed.select(*table.key))
         together = together.join(keys, list(table.key), "left_anti").unionByName(renewed)
-    return mine, ctx.tables.replace(table, together, basis).rows
+    return ctx.tables.replace(table, together, basis).rows
 
 
-def _replayed(ctx: JobContext, placed: DataFrame, links: DataFrame) -> DataFrame:
-    """What became of the components that break a rule."""
+def _audited(ctx: JobContext, seen: DataFrame, links: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Every identifier with its component, and what became of the components that break a rule."""
     rules, pairs = ctx.settings.identity, apart(ctx)
-    unlawful = ctx.settled(unlawful_components(placed, pairs, ctx.run_date, rules), 0)
-    return ctx.settled(replay_unlawful(placed, unlawful, links, pairs, ctx.run_date, rules), 0)
+    with narrow_rows(ctx.spark):
+        placed = ctx.settled(place(seen, find_components(ctx, links, links.count())), ctx.event_count)
+        unlawful = ctx.settled(unlawful_components(placed, pairs, ctx.run_date, rules), 0)
+        return placed, ctx.settled(replay_unlawful(placed, unlawful, links, pairs, ctx.run_date, rules), 0)
 
 
 def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refused: DataFrame) -> DataFrame:
@@ -168,10 +198,13 @@ def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refus
     return blocked.select(*columns).unionByName(audited.select(*columns))
 
 
-def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> None:
-    """Who has another owner than before, and why; a past date is rebuilt beside the lake, whose log has it already."""
+def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> bool:
+    """Who has another owner than before, and why; whether they are few.
+
+    A past date is rebuilt beside the lake, whose log has it already.
+    """
     if ctx.tables.is_past:
-        return
+        return True
     changed = ctx.settled(changed_owners(before, now.identities), ctx.event_count)
     is_few = changed.count() <= _FEW
     told = ctx.settled(told_changes(changed, before, now.identities, is_few), ctx.event_count)
@@ -179,15 +212,17 @@ def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> None:
     changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
     ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
+    return is_few
 
 
-def _write_history(ctx: JobContext) -> None:
+def _write_history(ctx: JobContext, is_few: bool) -> None:
     """The log as days: extended by today's changes where it holds all before them."""
     if ctx.tables.is_past:
         return
     log, history = ctx.tables.read(silver.IDENTITY_CHANGES), ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)
     new = log.where(F.col("run_date") == F.lit(ctx.run_date))
-    extended = extend_history(history, new, ctx.run_date) if _is_in_step(ctx, log) else identity_history(log)
+    is_whole = _is_in_step(ctx, log)
+    extended = extend_history(history, new, ctx.run_date, is_few) if is_whole else identity_history(log)
     ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
 
 
@@ -218,7 +253,8 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
 def _measured(ctx: JobContext, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
     """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
     identities = ctx.tables.read(silver.IDENTITIES)
-    measured = [component_sizes(identities), match_rates(seen_together, identities, channels)]
+    customers = ctx.settled(customers_of(identities, seen_together, channels), ctx.event_count)
+    measured = [component_sizes(customers), match_rates(customers, channels)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
         measured.append(against_truth(identities, truth, ctx.tables.read(silver.IDENTITY_LINKS)))

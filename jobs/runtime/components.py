@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import count
 
@@ -10,7 +9,14 @@ from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
 from transforms.identity.components import components_of_numbers, connected_components
-from transforms.identity.contraction import contracted, first_parents, handed_down, numbered_edges, parents
+from transforms.identity.contraction import (
+    contracted,
+    edges_between_leads,
+    first_parents,
+    handed_down,
+    parents,
+    with_node,
+)
 from transforms.identity.nodes import NODE
 
 Keep = Callable[[DataFrame], DataFrame]
@@ -19,7 +25,7 @@ Keep = Callable[[DataFrame], DataFrame]
 def find_components(ctx: JobContext, links: DataFrame, link_count: int) -> DataFrame:
     """(node_high, node_low, component), the same partition of identifiers by either engine.
 
-    Below `identity.one_task_links` one task is several times cheaper than any distributed scheme.
+    Below `identity.one_task_links` one task is cheaper than any distributed scheme.
     """
     fits = ctx.settings.identity.one_task_links
     if link_count <= fits:
@@ -35,26 +41,28 @@ def components_in_rounds(links: DataFrame, fits: int, keep: Keep, note: Callable
             are squared by every join, grow from round to round.
         note: is told of every round.
     """
-    edges, first = _numbered(links, keep)
-    levels = [first]
+    salt, first = _numbered(links, keep)
+    # Kept apart, so that Spark sees how few they are and broadcasts them.
+    leads, held_by_more = (keep(first.where(which)) for which in ("is_lead and node != parent", "has_more"))
+    edges = keep(edges_between_leads(links, salt, leads, held_by_more))
+    levels = [first.select("node", "parent", NODE[1])]
     for number in count(1):
-        started = time.monotonic()
-        edges = keep(contracted(edges, levels[-1].select("node", "parent")))
         left = edges.count()
-        note(f"components: round {number}, {left:,} edges left, {time.monotonic() - started:.1f} s")
+        note(f"components: round {number}, {left:,} edges left")
         if left <= fits:
             break
         levels.append(keep(parents(edges)))
+        edges = keep(contracted(edges, levels[-1]))
     components = components_of_numbers(edges)
     for level in reversed(levels):
         components = handed_down(level, components)
-    return components.select(*NODE, "component")
+    return with_node(components, salt)
 
 
-def _numbered(links: DataFrame, keep: Keep) -> tuple[DataFrame, DataFrame]:
-    """(edges (u, v) of numbered nodes, `first_parents` of them) under the first salt that gives each its own number."""
-    for salt in count():
+def _numbered(links: DataFrame, keep: Keep) -> tuple[int, DataFrame]:
+    """The first salt that gives each node its own number, and `first_parents` under it."""
+    for salt in range(64):
         first = keep(first_parents(links, salt))
         if first.where("is_shared").isEmpty():
-            return numbered_edges(links, salt), first.drop("is_shared")
-    raise AssertionError
+            return salt, first
+    raise AssertionError("no salt tells all nodes apart")

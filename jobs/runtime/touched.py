@@ -15,7 +15,14 @@ from transforms.contracts import silver
 from transforms.identity.combinations import combine
 from transforms.identity.links import MAX_HOLDERS
 from transforms.identity.nodes import ENDS, KEY, PAIR
-from transforms.identity.touched import carried_by, carrying_any, closed_part, newly_over_held, seen_again
+from transforms.identity.touched import (
+    carried_by,
+    carrying_any,
+    newly_over_held,
+    seen_again,
+    tied,
+    whole_customers,
+)
 
 _MOST = 2_000_000  # identifiers that are broadcast, some 100 bytes each
 
@@ -63,37 +70,47 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
         return None
     known = ctx.tables.read(silver.IDENTITIES)
     arrived = ctx.settled(carried_by(combine(events), known), 0)
-    before = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
-    held, starts = _held(ctx, combinations, arrived, before)
-    starts = starts.union(_decided(ctx))
-    part = ctx.settled(closed_part(starts, known, ctx.tables.read(silver.IDENTITY_REFUSALS)), 0)
+    known_held = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
+    held = ctx.settled(known_held, 0)
+    starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx))
+    closed = _closed(ctx, combinations, starts, known)
+    # All events that carry what arrived are in it, so that holders are counted and their events found there.
+    found = None if closed is None else newly_over_held(closed.combinations, arrived, rules)
+    new = None if found is None else ctx.settled(found, 0)
+    if closed is not None and new is not None and not new.isEmpty():
+        led = carrying_any(closed.combinations, new, [kind.type for kind in rules.types if kind.max_holders])
+        beside = carried_by(led, known).where("not is_blocked").select(*KEY)
+        closed, held = _closed(ctx, combinations, starts.union(beside), known), held.union(new)
+    if closed is None:
+        return None
+    version = ctx.tables.version(silver.IDENTITIES)
+    return Part(closed.identifiers, closed.combinations, seen_again(arrived), held, closed.before, version)
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """Whole customers, as in `Part`."""
+
+    identifiers: DataFrame
+    combinations: DataFrame
+    before: DataFrame
+
+
+def _closed(ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame) -> _Closed | None:
+    """All that a change at some identifiers can reach; None where it is too much to be broadcast."""
+    reached = ctx.settled(tied(starts, ctx.tables.read(silver.IDENTITY_REFUSALS)), 0)
+    # Worked out now: a Delta table that is read later has tonight's rows.
+    before = ctx.settled(whole_customers(reached, known), 0)
+    part = ctx.settled(before.select(*KEY).union(reached).distinct(), 0)  # new ones are known to no customer
     if (count := part.count()) > _MOST:
         return None
     ctx.facts["looked at again"] = count
-    types = [kind.type for kind in rules.types]
-    inside = ctx.settled(carrying_any(combinations, part, types), ctx.event_count)
-    owned = known.where("customer_id is not null").select(*KEY, "customer_id")
-    # Worked out now: a Delta table that is read later has tonight's rows.
-    repeated, before = ctx.settled(seen_again(arrived, known), 0), ctx.settled(_inside(part, owned), 0)
-    return Part(part, inside, repeated, held, before, ctx.tables.version(silver.IDENTITIES))
+    inside = carrying_any(combinations, part, [kind.type for kind in ctx.settings.identity.types])
+    return _Closed(part, ctx.settled(inside, ctx.event_count), before)
 
 
 def _inside(part: DataFrame, rows: DataFrame, end: Sequence[str] = KEY) -> DataFrame:
     return rows.join(F.broadcast(part.toDF(*end)), list(end), "left_semi").select(*rows.columns)
-
-
-def _held(
-    ctx: JobContext, combinations: DataFrame, arrived: DataFrame, before: DataFrame
-) -> tuple[DataFrame, DataFrame]:
-    """(all over-held values, identifiers that what arrived touches)."""
-    rules, touched = ctx.settings.identity, arrived.where("not is_blocked").select(*KEY)
-    found = newly_over_held(combinations, arrived, rules)
-    new = None if found is None else ctx.settled(found, 0)
-    if new is None or new.isEmpty():
-        return ctx.settled(before, 0), touched
-    led = carrying_any(combinations, new, [kind.type for kind in rules.types if kind.max_holders])
-    beside = carried_by(led, ctx.tables.read(silver.IDENTITIES)).where("not is_blocked")
-    return ctx.settled(before.union(new), 0), touched.union(beside.select(*KEY))
 
 
 def _decided(ctx: JobContext) -> DataFrame:

@@ -24,11 +24,12 @@ from transforms.events import with_lead
 from transforms.identity.anchors import name_customers, with_owner
 from transforms.identity.combinations import combine
 from transforms.identity.components import connected_components
+from transforms.identity.contraction import first_parents, with_node
 from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, place, replay_unlawful, unlawful_components
 from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
-from transforms.identity.nodes import with_component
-from transforms.identity.quality import against_truth, component_sizes
+from transforms.identity.nodes import NODE, with_component
+from transforms.identity.quality import against_truth, component_sizes, customers_of
 from transforms.identity.union_find import UnionFind
 
 RULES = IdentityRules(
@@ -337,7 +338,9 @@ def test_quality_against_truth(spark: SparkSession) -> None:
 def test_sizes_of_components(spark: SparkSession) -> None:
     sizes = [1, 1, 1, 5]
     rows = [identity("device", f"{n}.{k}", f"C{n}") for n, size in enumerate(sizes) for k in range(size)]
-    found = metrics(component_sizes(frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])).collect())
+    identities = frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])
+    customers = customers_of(identities, frame(spark, silver.EVENTS, []), ["app"])
+    found = metrics(component_sizes(customers).collect())
     assert found == {
         "customers": 4,
         "identifiers": 8,
@@ -380,6 +383,15 @@ def test_rounds_end_on_a_chain_and_a_hub(spark: SparkSession, fits: int) -> None
     links = linked(spark, [*chain, *hub, *apart])
     sizes = in_rounds(spark, links, fits).groupBy("component").count().collect()
     assert sorted(row["count"] for row in sizes) == [2, 15_001]
+
+
+def test_numbers_of_any_salt_give_their_nodes_back(spark: SparkSession) -> None:
+    """Another salt than the first is needed once in many million lakes."""
+    links = linked(spark, [(("member", "a"), ("phone", "b")), (("member", "c"), ("phone", "b"))])
+    first = first_parents(links, salt=3)
+    nodes = with_node(first.withColumn("component", F.lit(0)), salt=3).select(*NODE)
+    assert {*nodes.collect()} == {*connected_components(links).select(*NODE).collect()}
+    assert [row.has_more for row in first.orderBy("has_more").collect()] == [False, False, True]
 
 
 SNAP = Path(__file__).parents[3] / "shared/data/graphs"

@@ -103,24 +103,24 @@ def identity_history(changes: DataFrame) -> DataFrame:
     return owned.where("customer_id is not null").select(*silver.IDENTITY_HISTORY.column_names)
 
 
-def extend_history(history: DataFrame, changes: DataFrame, day: date) -> DataFrame:
+def extend_history(history: DataFrame, changes: DataFrame, day: date, is_few: bool = False) -> DataFrame:
     """silver.identity_history with the changes of its newest run date, which may be in it already.
 
     Args:
-        changes: silver.identity_changes of that date; few, except on a first night.
+        changes: silver.identity_changes of that date.
+        is_few: whether they are looked up by broadcast.
     """
     earlier = history.where(F.col("valid_from") < F.lit(day))
-    until = F.when(F.col("_is_over"), F.lit(day)).otherwise(
-        F.when(F.col("valid_to") < F.lit(day), F.col("valid_to"))  # closed by this very date: found again, or not
-    )
-    closing = changes.select(*KEY, F.lit(True).alias("_is_over"))
-    was_open = F.coalesce(F.col("valid_to") >= F.lit(day), F.lit(True))
-    closed = earlier.where(was_open).join(closing, KEY, "left").withColumn("valid_to", until).drop("_is_over")
+    closing = _hint(is_few)(changes.select(*KEY, F.lit(True).alias("_is_over")))
+    # What this very date closed is open again, if the date is found again to leave it.
+    is_closed = F.col("valid_to") < F.lit(day)
+    until = F.when(is_closed, F.col("valid_to")).when(F.col("_is_over"), F.lit(day))
+    closed = earlier.join(closing, KEY, "left").withColumn("valid_to", until)
     new = changes.where("customer_id is not null").select(
         *KEY, "customer_id", F.lit(day).alias("valid_from"), F.lit(None).cast("date").alias("valid_to")
     )
-    rows = earlier.where(~was_open).unionByName(closed).unionByName(new)
-    return rows.select(*silver.IDENTITY_HISTORY.column_names)
+    columns = silver.IDENTITY_HISTORY.column_names
+    return closed.select(*columns).unionByName(new.select(*columns))
 
 
 def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str]) -> DataFrame:

@@ -1,7 +1,7 @@
 """Connected components of the link graph, in one task: union-find over the links as they stream by.
 
 While the links fit one executor, a single pass in one task is cheaper than any distributed or incremental scheme
-that was tried (10 million links: 12 s against 40 s; 2 cores).
+that was tried (10 million links: 7 s against 15 s; 2 cores).
 """
 
 from __future__ import annotations

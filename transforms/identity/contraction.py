@@ -1,17 +1,17 @@
 """Connected components in distributed rounds, for graphs that do not fit one task: contraction to least neighbours.
 
-Bögeholz, Brand, Todor: In-database connected component analysis (ICDE 2020).
+Links are stars around leads, so the first round gives every identifier way to the least of its leads, by one shuffle of
+the links. Edges are left only where an identifier has several leads or is one itself: fewer by far than the links.
 
-In a round every node gives way to its parent, the least of itself and its neighbours, and an edge to one between
-parents. A node is linked to its parent, so nodes with one parent are connected, and an edge of a node to its parent
-becomes one of that parent to its own: what was connected stays so, and nothing else becomes so. Termination: of
-connected nodes the greatest is nobody's parent, so every round has fewer nodes. Nodes are numbered by hash, so their
-order is random, and half of a chain's nodes give way at once.
+The later rounds are Bögeholz, Brand, Todor: In-database connected component analysis (ICDE 2020). In a round every node
+gives way to its parent, the least of itself and its neighbours, and an edge to one between parents. A node is linked to
+its parent, so nodes with one parent are connected, and an edge of a node to its parent becomes one of that parent to
+its own: what was connected stays so, and nothing else becomes so. Termination: of connected nodes the greatest is
+nobody's parent, so every round has fewer nodes. Nodes are numbered by hash, so their order is random, and half of a
+chain's nodes give way at once.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -19,28 +19,51 @@ from pyspark.sql import functions as F
 from transforms.identity.nodes import ENDS, NODE, node_of
 
 
-def numbered_edges(links: DataFrame, salt: int) -> DataFrame:
-    """Links as edges (u, v) of nodes numbered by 64 bits, which may be told apart no more."""
-    return links.select(_number(salt, ENDS[0]).alias("u"), _number(salt, ENDS[1]).alias("v"))
-
-
 def first_parents(links: DataFrame, salt: int) -> DataFrame:
-    """(node, parent, node_high, node_low, is_shared), key node; `is_shared` where two identifiers have one number."""
-    number = {end: _number(salt, columns) for end, columns in zip("ab", ENDS, strict=True)}
-    both = [
-        F.struct(number[end].alias("node"), number[other].alias("other"), *node_of(*columns))
-        for end, other, columns in (("a", "b", ENDS[0]), ("b", "a", ENDS[1]))
+    """The least lead of each node, or itself: (node, parent, node_low, is_lead, has_more, is_shared), key node.
+
+    Args:
+        salt: below 64; another one where nodes share a number.
+
+    Nodes are numbered by 64 bits. `has_more` where there are other leads than the parent, `is_shared` where two
+    identifiers have one number.
+    """
+    (lead, lead_low), (other, other_low) = (_numbered(end, salt) for end in range(2))
+    no_lead = F.lit(None).cast("bigint")
+    rows = [
+        F.struct(node.alias("node"), low.alias("low"), its_lead.alias("lead"))
+        for node, low, its_lead in ((lead, lead_low, no_lead), (other, other_low, lead))
     ]
-    shared = [F.min(half) != F.max(half) for half in NODE]
     return (
-        links.select(F.inline(F.array(*both)))
+        links.select(F.inline(F.array(*rows)))
         .groupBy("node")
         .agg(
-            F.least(F.min("other"), F.col("node")).alias("parent"),
-            *[F.min(half).alias(half) for half in NODE],
-            (shared[0] | shared[1]).alias("is_shared"),
+            F.coalesce(F.min("lead"), F.col("node")).alias("parent"),
+            F.min("low").alias(NODE[1]),
+            F.bool_or(F.col("lead").isNull()).alias("is_lead"),
+            F.coalesce(F.min("lead") != F.max("lead"), F.lit(False)).alias("has_more"),
+            (F.min("low") != F.max("low")).alias("is_shared"),
         )
     )
+
+
+def edges_between_leads(links: DataFrame, salt: int, leads: DataFrame, held_by_more: DataFrame) -> DataFrame:
+    """Edges (u, v) that the first round leaves, each once and without loops.
+
+    Args:
+        leads, held_by_more: `first_parents` of the nodes that are leads, and of those with several.
+    """
+    is_led = leads.select(F.col("node").alias("u"), F.col("parent").alias("v"))
+    numbers = links.select(*[_numbered(end, salt)[0].alias(name) for end, name in enumerate(("lead", "node"))])
+    least = held_by_more.select("node", "parent")
+    beside = numbers.join(least, "node").select(F.col("lead").alias("u"), F.col("parent").alias("v"))
+    return _edges(is_led.union(beside), "u", "v")
+
+
+def with_node(numbered: DataFrame, salt: int) -> DataFrame:
+    """(node_high, node_low, component) of `first_parents`' nodes: the number and one half give the other half."""
+    high = _mixed(F.col("node"), F.col(NODE[1]), salt)
+    return numbered.select(high.alias(NODE[0]), NODE[1], "component")
 
 
 def parents(edges: DataFrame) -> DataFrame:
@@ -52,8 +75,7 @@ def parents(edges: DataFrame) -> DataFrame:
 def contracted(edges: DataFrame, parent_of: DataFrame) -> DataFrame:
     """Edges (u, v) between parents, each once and without loops."""
     ends = [parent_of.select(F.col("node").alias(end), F.col("parent").alias(f"_{end}")) for end in "uv"]
-    joined = edges.join(ends[0], "u").join(ends[1], "v").where("_u != _v")
-    return joined.select(F.greatest("_u", "_v").alias("u"), F.least("_u", "_v").alias("v")).distinct()
+    return _edges(edges.join(ends[0], "u").join(ends[1], "v"), "_u", "_v")
 
 
 def handed_down(parent_of: DataFrame, components: DataFrame) -> DataFrame:
@@ -67,5 +89,17 @@ def handed_down(parent_of: DataFrame, components: DataFrame) -> DataFrame:
     return found.withColumn("component", F.coalesce("component", "parent")).drop("parent")
 
 
-def _number(salt: int, end: Sequence[str]) -> Column:
-    return F.xxhash64(F.lit(salt), *end)
+def _edges(pairs: DataFrame, one: str, other: str) -> DataFrame:
+    between = pairs.where(F.col(one) != F.col(other))
+    return between.select(F.greatest(one, other).alias("u"), F.least(one, other).alias("v")).distinct()
+
+
+def _numbered(end: int, salt: int) -> tuple[Column, Column]:
+    """(number, second half) of the node at an end of a link."""
+    high, low = node_of(*ENDS[end])
+    return _mixed(high, low, salt), low
+
+
+def _mixed(high: Column, low: Column, salt: int) -> Column:
+    """64 bits of both halves; mixed again with the second half they are the first."""
+    return high.bitwiseXOR(F.shiftleft(low, salt))

@@ -9,19 +9,32 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.bits import bit_of, names_of
-from transforms.identity.anchors import with_owner
 from transforms.identity.components import connected_components
 from transforms.identity.nodes import KEY, with_component
 
 
-def component_sizes(identities: DataFrame) -> DataFrame:
-    """Counts and size percentiles of customers as (metric, value)."""
-    sizes = identities.where("customer_id is not null").groupBy("customer_id").count()
-    measured = sizes.agg(
+def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
+    """(customer_id, identifiers, channels), key customer_id: how many identifiers, and the bits of where it leads.
+
+    Args:
+        identities: silver.identities.
+        seen_together: events, or combinations of their identifiers, with `channel` and lead; guests count nowhere.
+        channels: all channels among them.
+    """
+    lead = [F.col(f"lead_{name}").alias(name) for name in KEY]
+    led = seen_together.where("lead_identifier is not null").groupBy(*lead)
+    seen = led.agg(F.bit_or(bit_of("channel", channels)).alias("channels"))
+    owned = identities.where("customer_id is not null").select(*KEY, "customer_id").join(seen, KEY, "left")
+    return owned.groupBy("customer_id").agg(F.count("*").alias("identifiers"), F.bit_or("channels").alias("channels"))
+
+
+def component_sizes(customers: DataFrame) -> DataFrame:
+    """Counts and size percentiles of `customers_of` as (metric, value)."""
+    measured = customers.agg(
         F.count("*").alias("customers"),
-        F.sum("count").alias("identifiers"),
-        *[F.percentile_approx("count", p / 100, 10_000).alias(f"component_size_p{p}") for p in (50, 90, 99)],
-        F.max("count").alias("component_size_max"),
+        F.sum("identifiers").alias("identifiers"),
+        *[F.percentile_approx("identifiers", p / 100, 10_000).alias(f"component_size_p{p}") for p in (50, 90, 99)],
+        F.max("identifiers").alias("component_size_max"),
     )
     return as_metrics(measured)
 
@@ -88,18 +101,13 @@ def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
     return known.where("person_a = person_b")
 
 
-def match_rates(seen_together: DataFrame, identities: DataFrame, channels: Sequence[str]) -> DataFrame:
+def match_rates(customers: DataFrame, channels: Sequence[str]) -> DataFrame:
     """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
 
     Args:
-        seen_together: events, or combinations of their identifiers, with `channel` and lead; guests count nowhere.
-        channels: all channels among them.
+        customers: `customers_of`, with the same channels.
     """
-    lead = ["lead_identifier_type", "lead_identifier"]
-    led = seen_together.where("lead_identifier is not null").groupBy(*lead)
-    owned = with_owner(led.agg(F.bit_or(bit_of("channel", channels)).alias("bits")), identities)
-    present = owned.where("customer_id is not null").groupBy("customer_id").agg(F.bit_or("bits").alias("bits"))
-    alike = present.groupBy("bits").agg(F.count("*").alias("n"))
+    alike = customers.groupBy(F.col("channels").alias("bits")).agg(F.count("*").alias("n"))
     named = alike.withColumn("channel", F.explode(names_of("bits", channels)))
     paired = named.withColumn("other", F.explode(names_of("bits", channels)))
     both = paired.groupBy("channel", "other").agg(F.sum("n").alias("n"))

@@ -26,26 +26,27 @@ def carried_by(combinations: DataFrame, identities: DataFrame) -> DataFrame:
         identities: silver.identities of the night before.
 
     Columns: `is_blocked`, whether the identifier was known and blocked (it stays so, and ties nobody to anybody),
-    first_arrival_date and last_seen_date of these events.
+    first_arrival_date and last_seen_date of these events, and of all before where it is blocked.
     """
     carried = combinations.select(F.explode("identifiers").alias(*KEY), "first_arrival_date", "last_seen_date")
     grouped = carried.groupBy(*KEY).agg(
         F.min("first_arrival_date").alias("first_arrival_date"), F.max("last_seen_date").alias("last_seen_date")
     )
-    blocked = identities.where("status = 'blocked'").select(*KEY, F.lit(True).alias("_was_blocked"))
-    joined = grouped.join(blocked, KEY, "left")
-    return joined.withColumn("is_blocked", F.col("_was_blocked").isNotNull()).drop("_was_blocked")
-
-
-def seen_again(arrived: DataFrame, identities: DataFrame) -> DataFrame:
-    """silver.identities' rows of the blocked ones of `carried_by`, brought up to date."""
-    again = arrived.where("is_blocked").select(
+    blocked = identities.where("status = 'blocked'").select(
         *KEY, F.col("first_arrival_date").alias("_first"), F.col("last_seen_date").alias("_last")
     )
-    joined = identities.join(F.broadcast(again), KEY)
-    first, last = F.least("first_arrival_date", "_first"), F.greatest("last_seen_date", "_last")
-    dated = joined.withColumn("first_arrival_date", first).withColumn("last_seen_date", last)
-    return dated.select(*silver.IDENTITIES.column_names)
+    return grouped.join(blocked, KEY, "left").select(
+        *KEY,
+        F.col("_first").isNotNull().alias("is_blocked"),
+        F.least("first_arrival_date", "_first").alias("first_arrival_date"),
+        F.greatest("last_seen_date", "_last").alias("last_seen_date"),
+    )
+
+
+def seen_again(arrived: DataFrame) -> DataFrame:
+    """silver.identities' rows of the blocked ones of `carried_by`, brought up to date."""
+    again = arrived.where("is_blocked").withColumn("status", F.lit("blocked"))
+    return again.withColumn("customer_id", F.lit(None).cast("string")).select(*silver.IDENTITIES.column_names)
 
 
 def newly_over_held(combinations: DataFrame, arrived: DataFrame, rules: IdentityRules) -> DataFrame | None:
@@ -79,16 +80,20 @@ def carrying_any(combinations: DataFrame, wanted: DataFrame, types: list[str]) -
     return marked.where(is_wanted).select(*combinations.columns)
 
 
-def closed_part(starts: DataFrame, identities: DataFrame, refusals: DataFrame) -> DataFrame:
-    """All identifiers that a change at some of them can reach, key (identifier_type, identifier).
+def tied(starts: DataFrame, refusals: DataFrame) -> DataFrame:
+    """Identifiers whose customers a change at some of them can reach, key (identifier_type, identifier).
 
     Args:
-        starts: (identifier_type, identifier); new ones, known to no customer, belong to the part as they are.
-        identities, refusals: silver.identities and identity_refusals of the night before.
+        starts: (identifier_type, identifier).
+        refusals: silver.identity_refusals of the night before.
     """
     audited = refusals.where("reason not in ('blocked_value', 'over_limit')")
     refused = reduce(DataFrame.union, [audited.select(*end) for end in ENDS]).toDF(*KEY)
-    tied = starts.select(*KEY).union(refused).distinct()
-    owners = identities.join(F.broadcast(tied), KEY, "left_semi").where("customer_id is not null")
-    whole = identities.join(F.broadcast(owners.select("customer_id").distinct()), "customer_id", "left_semi")
-    return whole.select(*KEY).union(tied).distinct()
+    return starts.select(*KEY).union(refused).distinct()
+
+
+def whole_customers(some: DataFrame, identities: DataFrame) -> DataFrame:
+    """(identifier_type, identifier, customer_id) of all customers that hold one of some identifiers."""
+    owned = identities.where("customer_id is not null").select(*KEY, "customer_id")
+    owners = owned.join(F.broadcast(some), KEY, "left_semi").select("customer_id").distinct()
+    return owned.join(F.broadcast(owners), "customer_id", "left_semi").select(*owned.columns)
