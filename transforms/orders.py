@@ -99,7 +99,7 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
     """
     sold = order_events(events).where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of)))
     lines = sold.select(
-        *[name for name in silver.EVENTS.column_names if name not in ("quantity", "amount", "is_gift")],
+        *[name for name in sold.columns if name not in ("quantity", "amount", "is_gift")],
         F.coalesce("is_gift", F.lit(False)).alias("is_gift"),
         F.coalesce("quantity", F.lit(1).cast(QUANTITY)).alias("quantity"),
         F.coalesce("amount", F.lit(0).cast(MONEY)).alias("gross_amount"),
