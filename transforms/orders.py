@@ -99,7 +99,7 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
     """
     sold = order_events(events).where((F.col("event_type") == "order") & (F.col("event_date") <= F.lit(as_of)))
     lines = sold.select(
-        *[name for name in silver.EVENTS.column_names if name not in ("quantity", "amount", "is_gift")],
+        *[name for name in sold.columns if name not in ("quantity", "amount", "is_gift")],
         F.coalesce("is_gift", F.lit(False)).alias("is_gift"),
         F.coalesce("quantity", F.lit(1).cast(QUANTITY)).alias("quantity"),
         F.coalesce("amount", F.lit(0).cast(MONEY)).alias("gross_amount"),
@@ -168,11 +168,12 @@ def _resolve_amounts(found: DataFrame) -> DataFrame:
         *[F.coalesce(F.col(name), F.col("line")[name]).alias(name) for name in _DIMENSIONS],
         F.abs("amount").alias("said_amount"),
         F.abs("quantity").alias("said_quantity"),
-    )
-    group = F.coalesce(F.col("order_id"), F.col("event_id"))  # unmatched ones stand alone
+        F.coalesce("order_id", "event_id").alias("_group"),  # unmatched ones stand alone
+        F.when(is_line, F.col("line_id")).alias("_line"),
+    ).repartition("_group")  # once: windows over an expression, or over lines too, would each move all rows again
     in_time = ("event_at", "event_id")
-    of_line = Window.partitionBy(group, F.when(F.col("is_line"), F.col("line_id"))).orderBy(*in_time)
-    of_order = Window.partitionBy(group).orderBy(*in_time)
+    of_line = Window.partitionBy("_group", "_line").orderBy(*in_time)
+    of_order = Window.partitionBy("_group").orderBy(*in_time)
     takes_all = F.col("said_amount").isNull()
     whole = takes_all & ~F.col("is_line")
     order_gone = F.coalesce(F.max(whole).over(of_order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(False))
@@ -195,7 +196,7 @@ def _resolve_amounts(found: DataFrame) -> DataFrame:
         ended.withColumn("ends_purchase", first_end & F.coalesce(F.col("is_sale"), F.lit(False)))
         .withColumn("returned_amount", F.col("returned_amount").cast(MONEY))
         .withColumn("returned_quantity", F.col("returned_quantity").cast(QUANTITY))
-        .drop("_amount", "_quantity", "_is_over", "said_amount", "said_quantity")
+        .drop("_amount", "_quantity", "_is_over", "_group", "_line", "said_amount", "said_quantity")
     )
 
 

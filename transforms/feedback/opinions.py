@@ -29,14 +29,19 @@ def with_opinions(events: DataFrame, rules: FeedbackRules) -> DataFrame:
     Returns:
         all rows, with `sentiment` (1 good, -1 bad, 0 neither), `topic` (what it is mostly about) and `mentions` (topic
         and sentiment, each topic once); all three null on events that are no feedback, `topic` also where none is
-        mentioned. Feedback is an event of `event_types` with a text or a rating; only its text meets Python.
+        mentioned. Feedback is an event of `event_types` with a text or a rating; only what has a text meets Python.
     """
-    is_said = F.col("event_type").isin(*rules.event_types) & (F.col("text").isNotNull() | F.col("rating").isNotNull())
-    said = events.where(is_said).withColumn("_told", _opinion(F.col("text"), F.col("rating"), rules))
-    told = said.select(*events.columns, *[f"_told.{field.name}" for field in _OPINION])
-    nothing = {"sentiment": "int", "topic": "string", "mentions": MENTIONS}
-    silent = events.where(~is_said).withColumns({name: F.lit(None).cast(kind) for name, kind in nothing.items()})
-    return told.unionByName(silent)
+    is_feedback, has_text = F.col("event_type").isin(*rules.event_types), F.col("text").isNotNull()
+    read = events.where(is_feedback & has_text).withColumn("_told", _opinion(F.col("text"), F.col("rating"), rules))
+    told = read.select(*events.columns, *[f"_told.{field.name}" for field in _OPINION])
+    is_starred, stars = is_feedback & F.col("rating").isNotNull(), F.col("rating")
+    verdict = F.when(stars >= rules.good_stars, 1).when(stars <= rules.poor_stars, -1).otherwise(0)
+    wordless = {
+        "sentiment": F.when(is_starred, verdict),
+        "topic": F.lit(None).cast("string"),
+        "mentions": F.when(is_starred, F.array().cast(MENTIONS)),
+    }
+    return told.unionByName(events.where(~(is_feedback & has_text)).withColumns(wordless))
 
 
 def _opinion(text: Column, rating: Column, rules: FeedbackRules) -> Column:
