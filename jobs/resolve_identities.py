@@ -18,7 +18,7 @@ from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
 from jobs.runtime.match import with_matches
 from jobs.runtime.session import narrow_rows
-from jobs.runtime.tables import Basis
+from jobs.runtime.tables import Basis, Commit
 from jobs.runtime.touched import Part, touched_part
 from transforms.contracts import Table, gold, silver
 from transforms.events import with_lead
@@ -56,6 +56,7 @@ from transforms.identity.quality import against_truth, as_metrics, component_siz
 
 _ALARM = 0.02
 _FEW = 1_000_000
+_OF_PART = 0  # rows of a part are settled as few, whatever the lake holds
 
 
 def run(ctx: JobContext) -> None:
@@ -72,7 +73,7 @@ def run(ctx: JobContext) -> None:
         resolved = _resolve(ctx, judged, inside, sources, part)
         before = _mapping_before(ctx) if part is None else part.before
         with ctx.interpreted(None if part is None else 0):
-            is_few = _write_changes(ctx, resolved, before)
+            is_few = _write_changes(ctx, resolved, before, ctx.event_count if part is None else _OF_PART)
         _, measured = side_by_side(lambda: _write_history(ctx, is_few), lambda: _measured(ctx, judged, channels))
         everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
         _write_quality(ctx, measured.unionByName(_change_rate(ctx, everybody)))
@@ -106,15 +107,18 @@ def _resolve(
     evidence = with_matches(ctx, evidence)
     seen = identifiers_seen(inside, rules.linking)
     seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
-    write_bad = lambda: ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))  # noqa: E731
+
+    def write_bad() -> Commit:
+        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))
+
     if part is None:
         side_by_side(write_bad, lambda: ctx.tables.replace(silver.IDENTITY_LINKS, evidence))
         links = ctx.tables.read(silver.IDENTITY_LINKS)
-        placed, replayed = _audited(ctx, seen, links)
+        placed, replayed = _audited(ctx, seen, links, ctx.event_count)
     else:
         links = ctx.settled(part.of(evidence.select(*silver.IDENTITY_LINKS.column_names), ENDS[0]), 0)
         (placed, replayed), _ = side_by_side(
-            lambda: _audited(ctx, seen, links),
+            lambda: _audited(ctx, seen, links, _OF_PART),
             lambda: (write_bad(), _renewed(ctx, silver.IDENTITY_LINKS, links, part, ENDS[0])),
         )
     named = name_customers(lawful_components(placed, replayed), rules)
@@ -179,11 +183,15 @@ def _renewed(
     return ctx.tables.replace(table, together, basis).rows
 
 
-def _audited(ctx: JobContext, seen: DataFrame, links: DataFrame) -> tuple[DataFrame, DataFrame]:
-    """Every identifier with its component, and what became of the components that break a rule."""
+def _audited(ctx: JobContext, seen: DataFrame, links: DataFrame, rows: int) -> tuple[DataFrame, DataFrame]:
+    """Every identifier with its component, and what became of the components that break a rule.
+
+    Args:
+        rows: as `ctx.settled` takes them.
+    """
     rules, pairs = ctx.settings.identity, apart(ctx)
     with narrow_rows(ctx.spark):
-        placed = ctx.settled(place(seen, find_components(ctx, links, links.count())), ctx.event_count)
+        placed = ctx.settled(place(seen, find_components(ctx, links, links.count())), rows)
         unlawful = ctx.settled(unlawful_components(placed, pairs, ctx.run_date, rules), 0)
         return placed, ctx.settled(replay_unlawful(placed, unlawful, links, pairs, ctx.run_date, rules), 0)
 
@@ -198,16 +206,19 @@ def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refus
     return blocked.select(*columns).unionByName(audited.select(*columns))
 
 
-def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame) -> bool:
+def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, rows: int) -> bool:
     """Who has another owner than before, and why; whether they are few.
+
+    Args:
+        rows: as `ctx.settled` takes them.
 
     A past date is rebuilt beside the lake, whose log has it already.
     """
     if ctx.tables.is_past:
         return True
-    changed = ctx.settled(changed_owners(before, now.identities), ctx.event_count)
+    changed = ctx.settled(changed_owners(before, now.identities), rows)
     is_few = changed.count() <= _FEW
-    told = ctx.settled(told_changes(changed, before, now.identities, is_few), ctx.event_count)
+    told = ctx.settled(told_changes(changed, before, now.identities, is_few), rows)
     kinds = {row.change for row in told.select("change").distinct().collect()}
     changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
