@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PORTRAITS := $(VENV)/bin/portraits
 
-.PHONY: help demo test soak bench-identity bench-portrait bench-decisions bench-night check setup java clean
+.PHONY: help demo test soak cluster-test bench-identity bench-portrait bench-decisions bench-night check setup java clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ test: setup ## Run all tests
 
 soak: setup ## Run the long tests: random loads, jobs one by one, Complete Journey (its data in ../shared/data)
 	@$(VENV)/bin/python -m pytest -m soak $(PYTEST_ARGS)
+
+cluster-test: setup ## Run a night on a standalone Spark cluster on this machine, and compare it with a local one
+	@$(VENV)/bin/python -m pytest -m cluster $(PYTEST_ARGS)
 
 bench-identity: setup ## Time identity resolution beside its peers (SIZES="1e6 1e7" links, EVENTS="5e6" nights)
 	@$(VENV)/bin/python scripts/bench/identity.py --links $(or $(SIZES),1e6) --events $(or $(EVENTS),1e6)

@@ -1,12 +1,15 @@
-"""Jobs by spark-submit: from the wheel's zip on executors without a checkout, and one application per job."""
+"""Jobs by spark-submit: from the wheel's zip on executors without a checkout, on a cluster, one application per job."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
@@ -74,6 +77,49 @@ def test_a_night_runs_from_the_zip_on_executors_of_their_own(package: Path, tmp_
     cluster = ["--master", "local-cluster[1,1,1024]", "--py-files", str(package)]
     _submit(entry, options, cluster, tmp_path, {"PYSPARK_PYTHON": _python_without_us(tmp_path), "PYTHONPATH": ""})
     assert _first_orders(tmp_path) == [date(2026, 5, 30)]  # both phones are one customer
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """A standalone master and two workers of one core each on the loopback; the master's URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    url, deploy = f"spark://127.0.0.1:{port}", "org.apache.spark.deploy"
+    worker = [f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "-c", "1", "-m", "1g"]
+    daemons = [
+        [f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", "0"],
+        *[[*worker, "--work-dir", str(tmp_path / f"worker{number}"), url] for number in (1, 2)],
+    ]
+    spark_class = str(Path(pyspark.__file__).parent / "bin/spark-class")
+    environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
+    with ExitStack() as running, (tmp_path / "cluster.log").open("w") as log:
+        for daemon in daemons:  # workers wait for their master by themselves
+            started = subprocess.Popen([spark_class, *daemon], env=environment, stdout=log, stderr=log)
+            running.callback(started.wait)
+            running.callback(started.terminate)
+        yield url
+
+
+@pytest.mark.cluster
+def test_a_night_on_a_cluster_gives_what_one_machine_gives(
+    package: Path, tmp_path: Path, options: list[str], cluster: str
+) -> None:
+    """Law 3 beyond one process: driver and executors share nothing but the files."""
+    keys = {"PORTRAITS_TOKEN_KEY": "a key", "PORTRAITS_VAULT_KEY": "another key", "SPARK_LOCAL_IP": "127.0.0.1"}
+    entry = Path(shutil.copy("jobs/nightly.py", tmp_path / "nightly.py"))
+    there = ["--master", cluster, "--executor-memory", "900m", "--conf", "spark.sql.shuffle.partitions=2"]
+    there += ["--py-files", str(package)]
+    without_us = {"PYSPARK_PYTHON": _python_without_us(tmp_path), "PYTHONPATH": ""}
+    _submit(entry, [*options, "--env", "cluster"], there, tmp_path, {**keys, **without_us})
+    here = ["--lake", str(tmp_path / "here")]
+    _submit(entry, [*options, *here], ["--py-files", str(package)], tmp_path, {**keys, **without_us})
+    script = "from jobs.cli import main; main()"
+    compared = [sys.executable, "-c", script, "compare", str(tmp_path / "lake"), str(tmp_path / "here")]
+    compared += options[-2:]
+    done = subprocess.run(compared, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert _first_orders(tmp_path) == [date(2026, 5, 30)]
 
 
 @pytest.mark.soak  # twelve applications
