@@ -29,7 +29,7 @@ from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
-_INTERPRETED_ROWS = 1_000_000
+_INTERPRETED_ROWS = 150_000
 _INTERPRETED = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
@@ -162,8 +162,9 @@ class JobContext:
     def interpreted(self, rows: int | None) -> AbstractContextManager[None]:
         """Plans of this block are interpreted instead of compiled when they see few rows. None: leave it as it is.
 
-        A night's plans compile to Java for a minute, whatever the rows. On 540,000 events the interpreted night took
-        238 s and the compiled one, with Java's recorder on, 268 s (2 cores); well above that, compiled code wins.
+        A night's plans compile to Java for a minute, whatever the rows. On 130,000 events the interpreted night took
+        two thirds of the compiled one (2 cores); on 540,000 a night of one more day gained a tenth, but the first one,
+        in a Java without its second compiler, took more than twice as long.
         """
         self._compiled = self._compiled or {key: str(self.spark.conf.get(key)) for key in _INTERPRETED}
         wanted = _INTERPRETED if rows is not None and rows <= _INTERPRETED_ROWS else self._compiled
