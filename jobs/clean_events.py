@@ -43,7 +43,7 @@ def run(ctx: JobContext) -> None:
 
 def _due(ctx: JobContext) -> list[Row]:
     """Ledger rows of slices that arrived by the run date and are not in silver yet; as many as files, so collected."""
-    states = ["ingested", "not_due", "loaded"] if ctx.full else ["ingested", "not_due"]
+    states = ["ingested", "not_due", "loaded"] if ctx.cleans_all else ["ingested", "not_due"]
     ledger = ctx.tables.read_or_empty(ops.LANDING_FILES).where(F.col("status").isin(states) & (F.col("rows_read") > 0))
     arrived = F.col("arrival_date").isNull() | (F.col("arrival_date") <= F.lit(ctx.horizon()))
     return ledger.where(arrived & F.col("source").isin(*ctx.settings.sources)).collect()
@@ -93,7 +93,7 @@ def _known_copies(ctx: JobContext, rows: DataFrame) -> DataFrame | None:
     Where every source limits lateness, copies can only be on the dates that lateness allows; otherwise all dates are
     looked at, by id alone; whole rows are read only of the dates on which copies were found.
     """
-    if ctx.full or not ctx.tables.exists(silver.EVENTS):
+    if ctx.cleans_all or not ctx.tables.exists(silver.EVENTS):
         return None
     known = ctx.tables.read(silver.EVENTS)
     brought = rows.agg(
@@ -142,7 +142,7 @@ def _write_events(ctx: JobContext, marked: DataFrame, counted: dict[tuple[str, d
     accepted = marked.where("_status = 'accepted'").select(*silver.EVENTS.column_names)
     events, replaced, late = (sum(row[name] for row in counted.values()) for name in ("events", "replaced", "late"))
     is_first = not ctx.tables.exists(silver.EVENTS)
-    if ctx.full:
+    if ctx.cleans_all:
         ctx.tables.replace(silver.EVENTS, accepted)
     elif replaced:
         _rewrite_dates(ctx, marked, accepted)
@@ -169,7 +169,7 @@ def _write_refused(ctx: JobContext, due: Sequence[Row], rows: DataFrame) -> None
     bad = rows.where(F.size("_problems") > 0)
     refused = rejected_records(bad, F.col("_problems"), F.col("_record"), "clean-events")
     slices = f"step = 'clean-events' and ({_in_slices(due, 'source_file', 'arrival_date')})"
-    if ctx.full:
+    if ctx.cleans_all:
         slices = "step = 'clean-events'"
     ctx.tables.overwrite_where(silver.REJECTED_RECORDS, refused.coalesce(1), slices)
 

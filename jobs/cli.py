@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jobs import check_settings, compare, explain, export_contacts, generate, nightly, published, summary, train
+from jobs import check_settings, compare, erase, explain, export_contacts, generate, nightly, published, summary, train
 from jobs.runtime.job import add_arguments, add_settings_arguments, guarded, run_job
 
 Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command] = {
         export_contacts.add_export_arguments,
         export_contacts.run_export,
     ),
+    "erase": (erase.__doc__ or "", erase.add_erase_arguments, erase.run_erase),
     "compare": (compare.__doc__ or "", compare.add_compare_arguments, compare.run_compare),
     "train": (train.__doc__ or "", add_arguments, partial(run_job, train.run)),
     "generate": (generate.__doc__ or "", generate.add_arguments, generate.run_generate),

@@ -1,6 +1,7 @@
 """ingest-events: landing files -> bronze.<source>, unreadable lines -> silver.rejected_records.
 
-With `vault.enabled` also plain personal identifiers, sealed -> vault.identifiers.
+With `vault.enabled` also plain personal identifiers, sealed -> vault.identifiers. Rows of erased persons are left out,
+and counted; other people's rows lose what is theirs.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import sealed, token_key, vault_key, vault_seal
 from jobs.runtime.landing import LandingFile, Survey
 from jobs.runtime.tables import literal
+from jobs.runtime.tombstones import Tombstones, known_tombstones, readers
 from jobs.runtime.vault import keep
-from transforms.contracts import ops, silver
+from transforms.contracts import Table, ops, silver
 from transforms.contracts.bronze import bronze_table
+from transforms.erasure import blanked, marked_rows, naming_erased, references
 from transforms.identity.identifiers import identified
 from transforms.rejects import rejected_records
 from transforms.sources import Source, apply_records, row_arrival_date
@@ -51,6 +54,17 @@ class _Before:
     first_arrival: date | None = None
 
 
+Slice = tuple[str, date | None]  # a file, or its rows of one arrival date where rows have their own
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Rows by file and arrival date: taken into bronze, and left out as an erased person's."""
+
+    taken: dict[Slice, int]
+    suppressed: dict[Slice, int]
+
+
 def run(ctx: JobContext) -> None:
     """Take every new file of every source that arrived up to the run date."""
     token_key(ctx.env)  # a missing key stops here, before anything is written
@@ -63,9 +77,10 @@ def run(ctx: JobContext) -> None:
         for source in ctx.settings.sources.values()
     }
     size = sum(file.size for files in new.values() for file in files)
+    gone = known_tombstones(ctx)
     with ctx.interpreted(size // _BYTES_PER_ROW), ThreadPoolExecutor(_THREADS) as pool:
         sources = ctx.settings.sources.values()
-        taken = list(pool.map(lambda source: _take(ctx, source, new[source.name], before[source.name]), sources))
+        taken = list(pool.map(lambda source: _take(ctx, source, new[source.name], before[source.name], gone), sources))
     _write_refused(ctx, taken)
     keep(ctx, [part.good for part in taken if part.good is not None])
     rows = [row for part in taken for row in part.ledger]
@@ -88,7 +103,9 @@ def _accounted_before(ctx: JobContext) -> dict[str, _Before]:
     return before
 
 
-def _take(ctx: JobContext, source: Source, files: list[LandingFile], before: _Before) -> _Taken:
+def _take(
+    ctx: JobContext, source: Source, files: list[LandingFile], before: _Before, gone: Tombstones | None
+) -> _Taken:
     """Survey the source's new files, write their rows to bronze, and account for each file."""
     if source.expected == "daily" and not any(file.arrival_date == ctx.run_date for file in files):
         _report_missing(ctx, source, before.files)
@@ -102,40 +119,48 @@ def _take(ctx: JobContext, source: Source, files: list[LandingFile], before: _Be
     if not survey.good:
         empty = [_ledger_row(ctx, source, file, "loaded") for file in survey.files if not file.fault]
         return _Taken([*faulty, *empty], None, tuple(file.relative for file in survey.files))
-    return _write_bronze(ctx, source, survey, faulty, before)
+    return _write_bronze(ctx, source, survey, faulty, before, gone)
 
 
 def _write_bronze(
-    ctx: JobContext, source: Source, survey: Survey, faulty: list[tuple[Any, ...]], before: _Before
+    ctx: JobContext,
+    source: Source,
+    survey: Survey,
+    faulty: list[tuple[Any, ...]],
+    before: _Before,
+    gone: Tombstones | None,
 ) -> _Taken:
     """Replace the rows of exactly these files, so that a rerun after a kill never takes a file twice."""
     table = bronze_table(source.name, source.columns, source.label)
-    received = _received(ctx, source, survey, before)
+    received = _received(ctx, source, survey, before, gone)
     names = ", ".join(literal(file.relative) for file in survey.good)
     days = ", ".join(sorted({literal(file.arrival_date) for file in survey.good if file.arrival_date}))
     slices = f"_source_file in ({names})" + (f" and _arrival_date in ({days})" if days else "")
-    good = received.where("_unreadable is null")
+    good = received.where("_unreadable is null and not _is_erased")
     expected = sum(file.rows for file in survey.good)
     is_vaulted = "_brought" in good.columns
     if is_vaulted:  # read once for two tables
         good = ctx.settled(good.select(*table.column_names, "_brought"), expected)
     commit = ctx.tables.overwrite_where(table, good.select(*table.column_names), slices)
-    counts = None
-    if commit.rows != expected or source.arrival_rule[0] == "event_date":
-        counts = _rows_by_file(ctx.tables.read(table).where(F.col("_run_id") == ctx.run_id))
-    ledger = [row for file in survey.files if not file.fault for row in _account(ctx, source, file, counts)]
-    refused = None
+    counts, refused = None, None
     if commit.rows != expected:
-        unreadable = received.where("_unreadable is not null").withColumn("source", F.lit(source.name))
+        refused = _unreadable(ctx, source, received, gone)
+    if commit.rows != expected or source.arrival_rule[0] == "event_date":
+        counts = _counted(ctx, table, received, refused, gone)
+    ledger = [row for file in survey.files if not file.fault for row in _account(ctx, source, file, counts)]
+    if refused is not None:
         text = sealed(F.col("_text"), ctx.env)
-        refused = rejected_records(unreadable, F.array("_unreadable"), text, "ingest-events")
+        told = refused.where("not _is_erased").withColumn("source", F.lit(source.name))
+        refused = rejected_records(told, F.array("_unreadable"), text, "ingest-events")
     return _Taken(
         [*faulty, *ledger], refused, tuple(file.relative for file in survey.files), good if is_vaulted else None
     )
 
 
-def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) -> DataFrame:
-    """The files' rows as bronze keeps them, still with `_text` and `_unreadable`, and for the vault `_brought`."""
+def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before, gone: Tombstones | None) -> DataFrame:
+    """The files' rows as bronze keeps them, still with `_text`, `_unreadable` and `_is_erased`, and for the vault
+    `_brought`.
+    """
     rows = ctx.landing.rows(source, survey)
     columns = {name: F.col(f"`{name}`") for name in source.columns}
     blocked: dict[str, Column] = {}
@@ -159,6 +184,7 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) 
         blocked[name] = F.col(f"_id_{name}.rule")
         if is_vaulted:
             plain[name] = (kind, F.col(f"_id_{name}"))
+    rows = _without_erased(ctx, source, rows, gone)
     rules = [F.struct(F.lit(name).alias("key"), rule.alias("value")) for name, rule in sorted(blocked.items())]
     present = F.filter(F.array(*rules), lambda entry: entry["value"].isNotNull()) if rules else None
     kept = rows.select(
@@ -173,14 +199,30 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before) 
         *([brought(plain).alias("_brought")] if plain else []),
         "_text",
         "_unreadable",
+        "_is_erased",
+        "_lost",
     )
     if source.arrival_rule[0] == "event_date":
         kept = kept.withColumn("_arrival_date", row_arrival_date(source, settings.timezone))
     problems = apply_records(kept, source, settings.timezone, _first_arrival(survey, before))
-    has_problem = (F.size("_problems") > 0) & F.col("_unreadable").isNull()
+    # The text of a row that lost a value still has it.
+    has_problem = (F.size("_problems") > 0) & F.col("_unreadable").isNull() & F.col("_lost").isNull()
     return problems.withColumn("_record", F.when(has_problem, F.col("_text"))).withColumn(
         "_record", sealed(F.col("_record"), ctx.env)
     )
+
+
+def _without_erased(ctx: JobContext, source: Source, rows: DataFrame, gone: Tombstones | None) -> DataFrame:
+    """The rows with `_is_erased` and `_lost`; values of erased persons are gone from those of other people."""
+    if gone is None:
+        return rows.withColumn("_is_erased", F.lit(False)).withColumn("_lost", F.lit(None).cast("array<string>"))
+    found = {name: F.col(f"_id_{name}") for name in source.identifier_columns()}
+    values = {name: (column["value"], column["rule"]) for name, column in found.items()}
+    marked = marked_rows(rows, source, values, ctx.settings.identity, gone.rows, gone.salt)
+    for name in (*found, *references(source)):
+        stored = f"_id_{name}" if name in found else name
+        marked = marked.withColumn(stored, blanked(stored, name))
+    return marked
 
 
 def _first_arrival(survey: Survey, before: _Before) -> date | None:
@@ -189,31 +231,64 @@ def _first_arrival(survey: Survey, before: _Before) -> date | None:
     return min(filter(None, (before.first_arrival, *dates)), default=None)
 
 
-def _rows_by_file(bronze: DataFrame) -> dict[tuple[str, date | None], int]:
-    counted = bronze.groupBy("_source_file", "_arrival_date").count().collect()
+def _unreadable(ctx: JobContext, source: Source, received: DataFrame, gone: Tombstones | None) -> DataFrame:
+    """The rows that cannot be parsed; `_is_erased` where a word of them is an erased person's."""
+    place = ["_source_file", "_row_number"]
+    lines = received.where("_unreadable is not null").select(*place, "_arrival_date", "_text", "_unreadable")
+    if gone is None:
+        return lines.withColumn("_is_erased", F.lit(False))
+    lines = ctx.settled(lines, 0)
+    naming = naming_erased(lines, place, readers(ctx), gone.rows, gone.salt).withColumn("_is_erased", F.lit(True))
+    joined = lines.join(F.broadcast(naming), place, "left")
+    return ctx.settled(joined.withColumn("_is_erased", F.coalesce("_is_erased", F.lit(False))), 0)
+
+
+def _counted(
+    ctx: JobContext, table: Table, received: DataFrame, refused: DataFrame | None, gone: Tombstones | None
+) -> _Counts:
+    taken = _rows_by_slice(ctx.tables.read(table).where(F.col("_run_id") == ctx.run_id))
+    if gone is None:
+        return _Counts(taken, {})
+    hidden = received.where("_unreadable is null and _is_erased").select("_source_file", "_arrival_date")
+    if refused is not None:
+        hidden = hidden.unionByName(refused.where("_is_erased").select("_source_file", "_arrival_date"))
+    return _Counts(taken, _rows_by_slice(hidden))
+
+
+def _rows_by_slice(rows: DataFrame) -> dict[Slice, int]:
+    counted = rows.groupBy("_source_file", "_arrival_date").count().collect()
     return {(row._source_file, row._arrival_date): row["count"] for row in counted}
 
 
-def _account(
-    ctx: JobContext, source: Source, file: LandingFile, counts: dict[tuple[str, date | None], int] | None
-) -> list[tuple[Any, ...]]:
+def _account(ctx: JobContext, source: Source, file: LandingFile, counts: _Counts | None) -> list[tuple[Any, ...]]:
     """A file's ledger rows: one, or one per arrival date where rows have their own."""
     if source.arrival_rule[0] != "event_date":
-        readable = file.rows if counts is None else counts.get((file.relative, file.arrival_date), 0)
+        here = (file.relative, file.arrival_date)
+        readable = file.rows if counts is None else counts.taken.get(here, 0)
+        suppressed = 0 if counts is None else counts.suppressed.get(here, 0)
         status = "ingested" if file.rows else "loaded"  # a header alone leaves nothing to clean
-        return [_ledger_row(ctx, source, file, status, file.rows, file.rows - readable)]
-    own = {day: count for (name, day), count in (counts or {}).items() if name == file.relative}
-    rows = [
-        _ledger_row(ctx, source, file, "ingested", count, 0, day)
-        if day is None or day <= ctx.run_date
-        else _ledger_row(ctx, source, file, "not_due", count, 0, day)
-        for day, count in sorted(own.items(), key=lambda item: item[0] or date.min)
-    ]
-    unreadable = file.rows - sum(own.values())
+        unreadable = file.rows - readable - suppressed
+        return [_ledger_row(ctx, source, file, status, file.rows, unreadable, suppressed=suppressed)]
+    assert counts is not None
+    days = sorted({day for name, day in (*counts.taken, *counts.suppressed) if name == file.relative}, key=_undated)
+    rows, read = [], 0
+    for day in days:
+        taken, suppressed = (found.get((file.relative, day), 0) for found in (counts.taken, counts.suppressed))
+        status = "ingested" if day is None or day <= ctx.run_date else "not_due"
+        read += taken + suppressed
+        rows.append(_ledger_row(ctx, source, file, status, taken + suppressed, 0, day, suppressed))
+    unreadable = file.rows - read
     if unreadable:
+        undated = (file.relative, None)
+        taken, suppressed = (found.get(undated, 0) for found in (counts.taken, counts.suppressed))
         rows = [row for row in rows if row[2] is not None]
-        rows.append(_ledger_row(ctx, source, file, "ingested", unreadable + own.get(None, 0), unreadable))
+        whole = unreadable + taken + suppressed
+        rows.append(_ledger_row(ctx, source, file, "ingested", whole, unreadable, suppressed=suppressed))
     return rows
+
+
+def _undated(day: date | None) -> date:
+    return day or date.min
 
 
 def _ledger_row(
@@ -224,9 +299,10 @@ def _ledger_row(
     read: int = 0,
     unreadable: int = 0,
     arrival: date | None = None,
+    suppressed: int = 0,
 ) -> tuple[Any, ...]:
     """One row of ops.landing_files, in its column order."""
-    not_due = read if status == "not_due" else 0
+    not_due = read - suppressed if status == "not_due" else 0
     return (
         source.name,
         file.relative,
@@ -237,7 +313,7 @@ def _ledger_row(
         0,
         unreadable,
         0,
-        0,
+        suppressed,
         not_due,
         unreadable,
         file.fault,

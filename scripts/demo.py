@@ -17,12 +17,15 @@ from jobs.runtime.settings import load_settings
 CHAIN, RETAIL = "lakes/chain", "lakes/online_retail"
 EXAMPLE = "examples/online_retail"
 FIRST, LAST = "2026-06-29", "2026-06-30"
+LEAVING = "M010000003"
 
 STORY = [
     ("A retail chain with eleven channels, generated", f"""
         generate --landing {CHAIN}/landing --customers 600 --days 400 --nights 2 --date {LAST}"""),
-    ("Its nights: the history, then one day more", f"""
-        nightly --dates {FIRST}..{LAST} --lake {CHAIN} --settings scripts/demo.yaml
+    ("Its night: the whole history", f"""
+        nightly --date {FIRST} --lake {CHAIN} --settings scripts/demo.yaml"""),
+    ("One day more, on which a customer asks to be forgotten", f"""
+        erase member:{LEAVING} --date {LAST} --lake {CHAIN} --settings scripts/demo.yaml
         summary --lake {CHAIN} --settings scripts/demo.yaml"""),
     ("UCI Online Retail, mapped by YAML only", f"""
         nightly --date 2011-12-10 --lake {RETAIL} --landing {EXAMPLE}/landing --settings {EXAMPLE}/settings.yaml

@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 RANKS = {"contracts": 0, "expressions": 1, "transforms": 2, "runtime": 3, "job": 4, "caller": 5}
-CALLERS = ("jobs/nightly.py", "jobs/cli.py", "jobs/explain.py")  # those that call jobs
+CALLERS = ("jobs/nightly.py", "jobs/cli.py", "jobs/explain.py", "jobs/erase.py")  # those that call jobs
 
 ACTIONS = {"collect", "toPandas", "toArrow", "toLocalIterator", "foreach", "foreachPartition", "show"}
 KEEPING = {

@@ -42,7 +42,7 @@ class Files:
         while listing.hasNext():
             status = listing.next()
             relative = plain(status.getPath().toUri().toString()).removeprefix(root)
-            if not any(part.startswith((".", "_")) for part in relative.split("/")):
+            if not any(_is_hidden(part) for part in relative.split("/")):
                 yield FileEntry(status.getPath().toString(), relative, int(status.getLen()))
 
     def glob(self, pattern: str) -> list[str]:
@@ -103,6 +103,11 @@ class Files:
     def _at(self, path: str) -> tuple[Any, Any]:
         where = self._jvm.org.apache.hadoop.fs.Path(path)
         return where.getFileSystem(self._conf), where
+
+
+def _is_hidden(name: str) -> bool:
+    """As Spark has it: `_arrival_date=…` is a partition."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def plain(uri: str) -> str:

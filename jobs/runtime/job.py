@@ -61,6 +61,7 @@ class JobContext:
     landing: Landing
     env: str
     full: bool = False
+    is_erasing: bool = False
     accept: str | None = None
     progress: Progress = field(default_factory=Progress)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class JobContext:
     def settings_digest(self) -> str:
         """SHA-256 of the settings."""
         return digest(self.settings)
+
+    @property
+    def cleans_all(self) -> bool:
+        """Whether all of bronze is cleaned again, not only what came: with --full, and once rows were taken out."""
+        return self.full or self.is_erasing
 
     def horizon(self) -> date:
         """The arrival date up to which raw data is taken: the run date, or with --full all that was loaded before."""

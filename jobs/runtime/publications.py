@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.runtime.tables import Tables
+from jobs.runtime.tables import MissingTable, Tables
 from transforms.contracts import Table, ops
 
 VERDICT = "audit_verdict"
@@ -27,6 +27,7 @@ class Published:
     rows: int
     run_date: date
     run_id: str
+    published_at: datetime
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class PublishedTables:
     def __init__(self, tables: Tables, run_date: date | None = None) -> None:
         self._tables = tables
         entries = publication(tables, run_date) if run_date else current(tables)
+        _refuse_purged(tables, entries)
         self._versions = {entry.table: entry.version for entry in entries}
         self.run_date = entries[0].run_date if entries else None
 
@@ -77,6 +79,18 @@ class PublishedTables:
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""
         return self.read(table) if self._tables.exists(table) else self._tables.read_or_empty(table)
+
+
+def _refuse_purged(tables: Tables, entries: Sequence[Published]) -> None:
+    """The versions that a publication names are gone where an erasure came after it."""
+    if not entries or not tables.exists(ops.ERASURES):
+        return
+    erased = tables.read(ops.ERASURES).agg(F.max("run_date"), F.max("erased_at")).head()
+    if erased and erased[1] and entries[0].published_at < erased[1] and entries[0].run_date < erased[0]:
+        raise MissingTable(
+            f"the tables of {entries[0].run_date} as they were published went with the erasure of {erased[0]}: "
+            f"`portraits nightly --date {entries[0].run_date}` builds and publishes that date again"
+        )
 
 
 def last_verdict(tables: Tables, run_date: date) -> Verdict | None:
@@ -130,4 +144,6 @@ def today(tables: Tables) -> date | None:
 
 
 def _entry(tables: Tables, row: Row) -> Published:
-    return Published(row.table, tables.path(row.table), row.delta_version, row.row_count, row.run_date, row.run_id)
+    return Published(
+        row.table, tables.path(row.table), row.delta_version, row.row_count, row.run_date, row.run_id, row.published_at
+    )

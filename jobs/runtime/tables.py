@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
+from jobs.runtime.session import configured
 from transforms.contracts import Table, conform
 
 Basis = Mapping[str, Any]
@@ -165,7 +168,13 @@ class Tables:
 
     def names(self) -> list[str]:
         """Every table of the lake, as layer.table."""
-        layers = ("bronze", "silver", "gold", "ops", "vault")
+        return self._named_in(("bronze", "silver", "gold", "ops", "vault"))
+
+    def all_names(self) -> list[str]:
+        """`names`, and what is kept between nights to save work."""
+        return self._named_in(("bronze", "silver", "gold", "ops", "vault", "_state"))
+
+    def _named_in(self, layers: Iterable[str]) -> list[str]:
         return [
             f"{layer}.{name}"
             for layer in layers
@@ -199,6 +208,31 @@ class Tables:
         same_key = [current[k].eqNullSafe(frame[k]) for k in table.key]
         kept = current.join(F.broadcast(frame), same_key, "left_anti")
         return self.replace(table, kept.unionByName(conform(frame, table)))
+
+    def purge(self, names: Iterable[str]) -> dict[str, int]:
+        """Remove every file that the tables' newest versions do not name: by table, how many.
+
+        Earlier versions cannot be read afterwards.
+        """
+
+        def purged(name: str) -> int:
+            before = self._count_files(self.path(name))
+            DeltaTable.forPath(self.spark, self.path(name)).vacuum(0)
+            return before - self._count_files(self.path(name))
+
+        listed = list(names)
+        at_once = {
+            "spark.databricks.delta.retentionDurationCheck.enabled": "false",  # a week, by default
+            # A table's folders are listed by as many tasks, 10,000 by default: 20 s for ten files.
+            "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(
+                4 * self.spark.sparkContext.defaultParallelism
+            ),
+        }
+        with configured(self.spark, at_once), ThreadPoolExecutor(4) as pool:
+            return dict(zip(listed, pool.map(purged, listed), strict=True))
+
+    def _count_files(self, path: str) -> int:
+        return sum(1 for entry in self.files.tree(path) if entry.path.endswith(".parquet"))
 
     def _write(
         self, table: Table, frame: DataFrame, mode: str, predicate: str | None, basis: Basis | None = None

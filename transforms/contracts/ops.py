@@ -124,4 +124,68 @@ CONTACT_EXPORTS = Table(
     ),
 )
 
-TABLES = (JOB_RUNS, LANDING_FILES, DATA_QUALITY, PUBLICATIONS, RESTATEMENTS, CONTACT_EXPORTS)
+# What follows holds no identifier, token or customer id: only salted hashes of those that may never come back.
+ERASURE_REQUESTS = Table(
+    layer="ops",
+    name="erasure_requests",
+    label="删除请求",
+    grain="one identifier whose person asked to be erased",
+    key=("request_id",),
+    columns=(
+        Column(
+            "request_id", "string", "请求编号", "Start of the identifier's tombstone: the same request, the same id"
+        ),
+        Column("identifier_type", "string", "标识类型", "Type of the identifier that was given"),
+        Column("requested_date", "date", "请求日期", "Run date on which it was taken up first"),
+        Column("status", "string", "状态", "taken (being erased) or done"),
+        Column("is_known", "boolean", "已知", "Whether the lake knew the person then"),
+        Column("erased_date", "date", "删除日期", "Run date from which on nothing of the person is in the lake"),
+    ),
+)
+
+TOMBSTONES = Table(
+    layer="ops",
+    name="tombstones",
+    label="墓碑",
+    grain="one identifier, or customer id, that may not come back",
+    key=("identifier_type", "tombstone"),
+    columns=(
+        Column("identifier_type", "string", "标识类型", "Type, or customer_id"),
+        Column("tombstone", "string", "墓碑", "SHA-256 of the salt and the value or token"),
+        Column("salt", "string", "盐", "Drawn once for the lake"),
+        Column("run_date", "date", "运行日期", "Run date of the erasure"),
+    ),
+)
+
+ERASURES = Table(
+    layer="ops",
+    name="erasures",
+    label="删除证明",
+    grain="one table of one erasure",
+    key=("run_id", "table"),
+    columns=(
+        *_RUN,
+        Column("table", "string", "表", "layer.table; models and logs stand for themselves"),
+        Column(
+            "action", "string", "处理", "erased (rows taken out), rebuilt (by the night) or kept (published before)"
+        ),
+        Column("rows_erased", "bigint", "删除行数", "Rows of the persons that were taken out of the table itself"),
+        Column("rows_blanked", "bigint", "抹除行数", "Rows of other people that lost a value of the persons"),
+        Column("files_removed", "bigint", "清除文件数", "Files of older versions that were removed"),
+        Column("files_checked", "bigint", "检查文件数", "Files that are left, each read again for the persons' values"),
+        Column("values_found", "bigint", "残留数", "Values of the persons found in them: 0"),
+        Column("erased_at", "timestamp", "删除时间", "UTC"),
+    ),
+)
+
+TABLES = (
+    JOB_RUNS,
+    LANDING_FILES,
+    DATA_QUALITY,
+    PUBLICATIONS,
+    RESTATEMENTS,
+    CONTACT_EXPORTS,
+    ERASURE_REQUESTS,
+    TOMBSTONES,
+    ERASURES,
+)
