@@ -149,7 +149,7 @@ def _write_events(ctx: JobContext, marked: DataFrame, counted: dict[tuple[str, d
     elif events or is_first:
         ctx.tables.append(silver.EVENTS, accepted)
     ctx.facts["events"] = events
-    if late and not is_first:
+    if late and not is_first and not ctx.cleans_all:
         ctx.progress.note(f"{late:,} events are older than their arrival date: their dates are restated")
 
 

@@ -32,6 +32,8 @@ def write_history(ctx: JobContext) -> None:
     table, day = gold.SEGMENT_HISTORY, ctx.run_date
     publications = publications_of(ctx.tables, table)
     published = next((entry.delta_version for entry in publications if entry.is_current), None)
+    if published is not None and ctx.is_erasing:
+        published = ctx.tables.version(table)  # the sweep left there what was published, less the erased
     known = ctx.spark.createDataFrame([], table.schema) if published is None else ctx.tables.read(table, published)
     days = {entry.run_date for entry in publications}
     next_day, newest = min((other for other in days if other > day), default=None), max([day, *days])

@@ -36,7 +36,7 @@ class Restatements:
         self._date = date_column
         self._amount = amount_column
         self._written = "true" if dates is None else among(date_column, dates)
-        self._cause = cause
+        self._cause = "erasure" if ctx.is_erasing else cause
         self._before = ctx.tables.last_commit(table)
 
     def __enter__(self) -> None:

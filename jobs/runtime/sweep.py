@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.keys import opened_text
+from jobs.runtime.publications import current
 from jobs.runtime.tables import among
 from jobs.runtime.tombstones import Tombstones, readers
 from transforms.contracts import Table, gold, ops, silver, vault
@@ -129,8 +130,14 @@ def _balance(ctx: JobContext) -> None:
 
 
 def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
-    """Rewrite the slices in which rows go or lose a value, or the table where it has none."""
-    marked = without_erased(ctx.tables.read(table), table, gone.rows, gone.salt)
+    """Rewrite the slices in which rows go or lose a value, or the table where it has none.
+
+    The history of segments goes on from what was published, so that is what is swept and written.
+    """
+    version = ctx.tables.version(table)
+    published = {entry.table: entry.version for entry in current(ctx.tables)}
+    base = published.get(table.full_name, version) if table is gold.SEGMENT_HISTORY else version
+    marked = without_erased(ctx.tables.read(table, base), table, gone.rows, gone.salt)
     by = next((name for name in _SLICES if name in table.partition_by), None)
     counts = [F.count_if("_is_erased").alias("erased"), F.count_if("_is_blanked").alias("blanked")]
     grouped = marked.groupBy(by) if by else marked.groupBy()
@@ -141,6 +148,6 @@ def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
     if found and by:
         dates = among(by, [row[by] for row in found])
         ctx.tables.overwrite_where(table, kept.where(dates), dates, basis)
-    elif found:
+    elif found or base != version:
         ctx.tables.replace(table, kept, basis)
     return Swept(sum(row.erased for row in found), sum(row.blanked for row in found))

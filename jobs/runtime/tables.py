@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -217,7 +218,8 @@ class Tables:
 
         def purged(name: str) -> int:
             before = self._count_files(self.path(name))
-            DeltaTable.forPath(self.spark, self.path(name)).vacuum(0)
+            with self._hushed():
+                DeltaTable.forPath(self.spark, self.path(name)).vacuum(0)
             return before - self._count_files(self.path(name))
 
         listed = list(names)
@@ -230,6 +232,19 @@ class Tables:
         }
         with configured(self.spark, at_once), ThreadPoolExecutor(4) as pool:
             return dict(zip(listed, pool.map(purged, listed), strict=True))
+
+    @contextmanager
+    def _hushed(self) -> Iterator[None]:
+        """Nothing of what this thread prints from Java: VACUUM says a line on every table."""
+        assert self.spark._jvm is not None
+        java = self.spark._jvm.java
+        console = java.lang.Class.forName("scala.Console$").getField("MODULE$").get(None)
+        before = console.out()
+        console.setOutDirect(java.io.PrintStream(java.io.OutputStream.nullOutputStream()))
+        try:
+            yield
+        finally:
+            console.setOutDirect(before)
 
     def _count_files(self, path: str) -> int:
         return sum(1 for entry in self.files.tree(path) if entry.path.endswith(".parquet"))

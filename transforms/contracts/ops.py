@@ -104,7 +104,7 @@ RESTATEMENTS = Table(
         Column("rows_after", "bigint", "新行数", "Rows after"),
         Column("amount_before", MONEY, "原金额", "Money before"),
         Column("amount_after", MONEY, "新金额", "Money after"),
-        Column("cause", "string", "缘由", "late_events, returns, identity or settings"),
+        Column("cause", "string", "缘由", "late_events, returns, identity, settings or erasure"),
     ),
 )
 
