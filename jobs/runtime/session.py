@@ -55,14 +55,17 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
 @contextmanager
 def configured(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
     """Settings that hold for a block, whatever its plans; those of before hold again after it."""
-    before = {key: str(spark.conf.get(key)) for key in settings}
+    before = {key: spark.conf.get(key, None) for key in settings}
     for key, value in settings.items():
         spark.conf.set(key, value)
     try:
         yield
     finally:
-        for key, value in before.items():
-            spark.conf.set(key, value)
+        for key, was in before.items():
+            if was is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, was)
 
 
 def narrow_rows(spark: SparkSession) -> AbstractContextManager[None]:

@@ -108,16 +108,21 @@ class Tables:
         return self.read(table) if self.exists(table) else self.spark.createDataFrame([], table.schema)
 
     def last_commit(self, table: Table | str) -> Commit | None:
-        """Version, rows written and the run's stamp of the newest commit; None where there is no table."""
+        """Version, rows written and the run's stamp of the newest commit that wrote rows; None where there is no table.
+
+        VACUUM and OPTIMIZE, by whomever, leave commits too, and no row is another after them.
+        """
         path = self.path(table)
-        names = self._log_names(path)
-        if not names:
-            return None
-        lines = self.files.read_text(f"{path}/_delta_log/{names[-1]}").splitlines()
-        info: dict[str, Any] = next((json.loads(line)["commitInfo"] for line in lines if '"commitInfo"' in line), {})
-        metrics = info.get("operationMetrics", {})
-        rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
-        return Commit(int(names[-1].split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
+        for name in reversed(self._log_names(path)):
+            lines = self.files.read_text(f"{path}/_delta_log/{name}").splitlines()
+            found = (json.loads(line)["commitInfo"] for line in lines if '"commitInfo"' in line)
+            info: dict[str, Any] = next(found, {})
+            if str(info.get("operation", "")).startswith(("VACUUM", "OPTIMIZE")):
+                continue
+            metrics = info.get("operationMetrics", {})
+            rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
+            return Commit(int(name.split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
+        return None
 
     def files_added(self, table: Table, after: int) -> list[str] | None:
         """Data files that came after a version; None where rows also went, or the log does not reach back so far."""
@@ -225,6 +230,7 @@ class Tables:
         listed = list(names)
         at_once = {
             "spark.databricks.delta.retentionDurationCheck.enabled": "false",  # a week, by default
+            "spark.databricks.delta.vacuum.logging.enabled": "false",  # what was published stays the newest version
             # A table's folders are listed by as many tasks, 10,000 by default: 20 s for ten files.
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(
                 4 * self.spark.sparkContext.defaultParallelism
