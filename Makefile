@@ -31,7 +31,7 @@ bench-portrait: setup ## Time the tags of all customers beside DuckDB, Polars an
 bench-decisions: setup ## Time segments, recommendations and contacts beside the portraits (EVENTS="1e7")
 	@$(VENV)/bin/python scripts/bench/decisions.py --events $(or $(EVENTS),1e6)
 
-bench-night: setup ## Time every step of a night over a generated chain (CUSTOMERS="1e6" DAYS="31": 10 million events)
+bench-night: setup ## Time every step of a night over a generated chain (CUSTOMERS="1e6" DAYS="31": 7.8 million events)
 	@$(VENV)/bin/python scripts/bench/night.py --customers $(or $(CUSTOMERS),1e5) --days $(or $(DAYS),60)
 
 check: setup ## Lint and type-check
