@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -68,16 +67,11 @@ def _asked(ctx: JobContext, arguments: argparse.Namespace) -> list[Identifier]:
     if not given:
         raise SettingsError("erase: name a person by TYPE:VALUE, or many in --requests FILE.csv")
     linking = ctx.settings.identity.linking
-    wrong = [text for text in given if text.partition(":")[0] not in linking or not text.partition(":")[2].strip()]
+    parts = [text.partition(":") for text in given]
+    wrong = sum(kind not in linking or not raw.strip() for kind, _, raw in parts)
     if wrong:
-        raise SettingsError(
-            f"{len(wrong)} of the requests are not TYPE:VALUE with one of the types {', '.join(linking)}"
-        )
-    return sorted({(kind, stored_identifier(kind, raw, ctx.settings, ctx.env)) for kind, _, raw in _parts(given)})
-
-
-def _parts(given: Sequence[str]) -> list[tuple[str, str, str]]:
-    return [text.partition(":") for text in given]
+        raise SettingsError(f"{wrong} of the requests are not TYPE:VALUE with one of the types {', '.join(linking)}")
+    return sorted({(kind, stored_identifier(kind, raw, ctx.settings, ctx.env)) for kind, _, raw in parts})
 
 
 def _take_out(ctx: JobContext, asked: list[Identifier]) -> dict[str, Swept]:

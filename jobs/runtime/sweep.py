@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
@@ -108,9 +110,7 @@ def _balance(ctx: JobContext) -> None:
     ]  # fmt: skip
     refused = ctx.tables.read_or_empty(silver.REJECTED_RECORDS).where("step = 'ingest-events'")
     there.append(refused.select(*slices, F.lit(1).alias("is_text")))
-    rows = there[0]
-    for part in there[1:]:
-        rows = rows.unionByName(part)
+    rows = reduce(DataFrame.unionByName, there)
     counted = rows.groupBy(*slices).agg(F.count("*").alias("left"), F.sum("is_text").alias("texts"))
     ledger = ctx.tables.read(ops.LANDING_FILES)
     same = [ledger[name].eqNullSafe(counted[name]) for name in slices]
@@ -130,13 +130,9 @@ def _balance(ctx: JobContext) -> None:
 
 
 def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
-    """Rewrite the slices in which rows go or lose a value, or the table where it has none.
-
-    The history of segments goes on from what was published, so that is what is swept and written.
-    """
+    """Rewrite the slices in which rows go or lose a value, or the table where it has none."""
     version = ctx.tables.version(table)
-    published = {entry.table: entry.version for entry in current(ctx.tables)}
-    base = published.get(table.full_name, version) if table is gold.SEGMENT_HISTORY else version
+    base = _published_version(ctx, table) if table is gold.SEGMENT_HISTORY else version
     marked = without_erased(ctx.tables.read(table, base), table, gone.rows, gone.salt)
     by = next((name for name in _SLICES if name in table.partition_by), None)
     counts = [F.count_if("_is_erased").alias("erased"), F.count_if("_is_blanked").alias("blanked")]
@@ -151,3 +147,9 @@ def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
     elif found or base != version:
         ctx.tables.replace(table, kept, basis)
     return Swept(sum(row.erased for row in found), sum(row.blanked for row in found))
+
+
+def _published_version(ctx: JobContext, table: Table) -> int:
+    """The history of segments goes on from what was published, so that is what is swept and written."""
+    published = {entry.table: entry.version for entry in current(ctx.tables)}
+    return published.get(table.full_name, ctx.tables.version(table))
