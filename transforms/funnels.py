@@ -131,7 +131,10 @@ def _with_history(events: DataFrame, orders: DataFrame, as_of: date, funnels: Fu
     last = F.array_max(F.filter("_bought", lambda day: day < F.col("event_date")))
     kept = joined.where(~is_order | ~F.coalesce(F.array_contains("_undone", F.col("_key")), F.lit(False)))
     reads = any(DAYS_SINCE_PURCHASE in columns_in(sql) for f in funnels.values() for sql in f.expressions.values())
-    return kept.withColumn(DAYS_SINCE_PURCHASE, F.datediff("event_date", last)) if reads else kept
+    if reads:
+        kept = kept.withColumn(DAYS_SINCE_PURCHASE, F.datediff("event_date", last))
+    # The planner moves what this says of the events alone before the join: what is no step of any funnel is not moved.
+    return kept.where(" or ".join(f"({step.when})" for funnel in funnels.values() for step in funnel.steps))
 
 
 def _marked(events: DataFrame, as_of: date, funnels: Funnels) -> DataFrame:
@@ -148,13 +151,16 @@ def _marked(events: DataFrame, as_of: date, funnels: Funnels) -> DataFrame:
             F.when(is_seen & (mask.bitwiseAND(F.lit(1)) != 0), place).alias(f"place_{number}"),
         ]
     masks = [f"mask_{number}" for number in range(len(funnels))]
-    rows = events.select("customer_id", "_key", F.unix_micros("event_at").alias("at"), *columns)
+    is_order = (F.col("event_type") == "order").alias("is_order")
+    rows = events.select("customer_id", "_key", is_order, F.unix_micros("event_at").alias("at"), *columns)
     some = rows.where(" or ".join(f"{name} <> 0" for name in masks))
-    return some.groupBy("customer_id", "_key").agg(
+    # Only orders have several lines: grouping by an array sorts, and would sort every view and visit.
+    orders = some.where("is_order").groupBy("customer_id", "_key").agg(
         F.min("at").alias("at"),
         *[F.bit_or(name).alias(name) for name in masks],
         *[F.min(f"place_{number}").alias(f"place_{number}") for number in range(len(funnels))],
-    )
+    )  # fmt: skip
+    return orders.unionByName(some.where("not is_order").drop("is_order"))
 
 
 def _ways(marked: DataFrame, funnels: Funnels) -> DataFrame:

@@ -21,7 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from jobs.runtime.landing import Landing
 from jobs.runtime.leads import led
 from jobs.runtime.progress import Progress
-from jobs.runtime.session import build_session, configured
+from jobs.runtime.session import build_session, configured, is_given
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
 from jobs.runtime.staff import without_staff
 from jobs.runtime.tables import MissingTable, Tables
@@ -37,6 +37,8 @@ _INTERPRETED = {
     "spark.sql.subexpressionElimination.enabled": "false",
 }
 _RESTATED = 5
+_PARTITIONS = "spark.sql.shuffle.partitions"
+_ROWS_PER_PARTITION = 500_000
 _KEPT_ROWS = 1_000_000
 _SETTLED_ROWS = 1_000_000
 
@@ -183,6 +185,17 @@ class JobContext:
         day took 238 s; compiled, but with Java's recorder on, 268 s (2 cores).
         """
         return self.interpreted(self.event_count // _RESTATED)
+
+    def spread(self) -> AbstractContextManager[None]:
+        """Shuffles of this block have more parts than the settings say where events are many, so that a task's fits memory.
+
+        Four parts of eight million events ran out of 8 GB of heap; Spark itself puts parts together that turn out small.
+        """
+        events = self.event_count if self.tables.exists(silver.EVENTS) else 0
+        least, wanted = int(self.spark.conf.get(_PARTITIONS) or 0), -(-events // _ROWS_PER_PARTITION)
+        return configured(
+            self.spark, {_PARTITIONS: str(wanted)} if wanted > least and not is_given(_PARTITIONS) else {}
+        )
 
     def settled(self, frame: DataFrame, rows: int) -> DataFrame:
         """The frame, worked out once for several uses in this step; of few rows its plan is forgotten too.

@@ -34,7 +34,7 @@ class RunLog:
         ctx.facts, ctx.tables.written = {}, {}
         started, clock, status, message = ctx.now(), time.monotonic(), "failed", ""
         try:
-            with ctx.progress.step(name, number, total) as facts:
+            with ctx.progress.step(name, number, total) as facts, ctx.spread():
                 job(ctx)
                 ctx.facts.setdefault("rows written", sum(commit.rows for commit in ctx.tables.written.values()))
                 facts.update(ctx.facts)

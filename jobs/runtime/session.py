@@ -25,8 +25,11 @@ _ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
     "spark.sql.files.openCostInBytes": "1048576",
-    # Joins of which each part fits memory need no sort.
-    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "128m",
+    # Joins of which each part fits memory need no sort. A part takes some four times its size and cannot be spilled:
+    # with 128m, a task of 8 GB of heap ran out of memory between several of them.
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "32m",
+    # Lists of a customer's events are gathered in memory, some 0.5 KB each; beyond 128 customers Spark would sort instead.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "400000",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
     "spark.sql.types.framework.enabled": "false",
     # A legacy code page (GBK) may be named in a source's options.
@@ -50,6 +53,11 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
     session.sparkContext.setLogLevel("ERROR")
     _check_delta(session)
     return session
+
+
+def is_given(key: str) -> bool:
+    """Whether spark-submit was given a setting, which then stays."""
+    return bool(SparkConf().contains(key))
 
 
 @contextmanager

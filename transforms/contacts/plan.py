@@ -53,8 +53,10 @@ def plan_contacts(people: DataFrame, as_of: date, strategies: Strategies, rules:
             "reach": F.coalesce("reach", F.array().cast("array<string>")),
         }
     )
-    judged = whole.withColumns({f"_{code}": _judged(code, s, rules, as_of) for code, s in acting.items()})
-    proposed = judged.withColumns({f"_{code}": _candidate(code, s, day) for code, s in acting.items()})
+    judged = whole.withColumns(
+        {f"_{code}": F.when(_concerns(s, day), _judged(code, s, rules, as_of)) for code, s in acting.items()}
+    )
+    proposed = judged.withColumns({f"_{code}": _candidate(code, s) for code, s in acting.items()})
     candidates = F.array_sort(F.array_compact(F.array(*[f"_{code}" for code in acting])))
     decided = proposed.withColumn("_candidates", candidates).withColumn("_d", F.explode(_decisions(rules)))
     return _told(decided, as_of, day, acting, rules)
@@ -65,6 +67,12 @@ def summarise_contacts(plan: DataFrame) -> DataFrame:
     grouped = plan.groupBy(*gold.CONTACT_SUMMARY.key)
     sums = [F.count("*").alias("customers"), F.sum("cost_amount").cast(MONEY).alias("cost_amount")]
     return grouped.agg(*sums).select(*gold.CONTACT_SUMMARY.column_names)
+
+
+def _concerns(strategy: Strategy, day: date) -> Column:
+    """Whether the strategy is for the customer: most strategies are not, and judging costs some hundred steps."""
+    concerns = F.arrays_overlap("segments", F.array(*map(F.lit, strategy.segments))) & _is_day(strategy, day)
+    return concerns & F.coalesce(F.expr(strategy.when), F.lit(False)) if strategy.when else concerns
 
 
 def _judged(code: str, strategy: Strategy, rules: ContactRules, as_of: date) -> Column:
@@ -111,13 +119,10 @@ def _channels(strategy: Strategy, rules: ContactRules) -> Column:
     return F.transform(F.array_sort(F.array_compact(F.array(*ranked))), lambda rank: rank["channel"])
 
 
-def _candidate(code: str, strategy: Strategy, day: date) -> Column:
+def _candidate(code: str, strategy: Strategy) -> Column:
     """What the fold needs of a candidate, its priority first; null for customers whom the strategy is not for."""
     listed = F.array(*map(F.lit, strategy.segments))
     segment = F.get(F.filter(listed, lambda name: F.array_contains(F.col("segments"), name)), F.lit(0))
-    concerns = segment.isNotNull() & _is_day(strategy, day)
-    if strategy.when:
-        concerns = concerns & F.coalesce(F.expr(strategy.when), F.lit(False))
     early = F.col(f"_{code}")["reason"]
     experiment = strategy.experiment
     variant = F.lit(None).cast("string")
@@ -126,7 +131,7 @@ def _candidate(code: str, strategy: Strategy, day: date) -> Column:
     controls = [name for name, v in experiment.variants.items() if not v.is_contacted] if experiment else []
     late = F.when(variant == CONFLICT, "experiment_conflict").when(variant.isin(controls), "control")
     return F.when(
-        concerns,
+        F.col(f"_{code}").isNotNull(),
         F.struct(
             F.lit(strategy.priority).alias("priority"),
             F.lit(code).alias("strategy"),

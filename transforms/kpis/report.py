@@ -63,7 +63,9 @@ def report_kpis(
 
 def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores, columns: Sequence[str]) -> DataFrame:
     """What each customer did, in columns of the plan, at each place and set of places; guests together are null."""
-    placed = _placed(_cells(frames, plan, columns, ("customer_id",)), plan, stores)
+    # Moved by customer before each cell is put to some six sets of places, which then are summed where they are.
+    cells = _cells(frames, plan, columns, ("customer_id",)).repartition("customer_id")
+    placed = _placed(cells, plan, stores)
     return summed(placed, (*_PLACE_KEY, "customer_id"), columns, plan)
 
 
