@@ -187,9 +187,9 @@ class JobContext:
         return self.interpreted(self.event_count // _RESTATED)
 
     def spread(self) -> AbstractContextManager[None]:
-        """Shuffles of this block have more parts than the settings say where events are many, so that a task's fits memory.
+        """Shuffles of this block have more parts than the settings say where events are many: a task's must fit memory.
 
-        Four parts of eight million events ran out of 8 GB of heap; Spark itself puts parts together that turn out small.
+        Four parts of eight million events ran out of 8 GB of heap; Spark itself joins parts that turn out small.
         """
         events = self.event_count if self.tables.exists(silver.EVENTS) else 0
         least, wanted = int(self.spark.conf.get(_PARTITIONS) or 0), -(-events // _ROWS_PER_PARTITION)

@@ -28,7 +28,7 @@ _ALWAYS = {
     # Joins of which each part fits memory need no sort. A part takes some four times its size and cannot be spilled:
     # with 128m, a task of 8 GB of heap ran out of memory between several of them.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "32m",
-    # Lists of a customer's events are gathered in memory, some 0.5 KB each; beyond 128 customers Spark would sort instead.
+    # Lists of a customer's events are gathered in memory, some 0.5 KB each; beyond 128 customers Spark would sort.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "400000",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
     "spark.sql.types.framework.enabled": "false",

@@ -2,7 +2,7 @@
 
 A table that keeps most of its files from night to night has its keys looked up only among the rows that share one with
 the files that came since its keys were last found unique: any other two rows were compared then. Tables of which the
-night wrote few rows are measured together, a task each: some 40 queries of three stages would cost a small night a tenth.
+night wrote few rows are measured together, a task each: 40 queries of three stages would cost a small night a tenth.
 """
 
 from __future__ import annotations
