@@ -25,9 +25,9 @@ _ALWAYS = {
     "spark.sql.parquet.compression.codec": "zstd",
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
     "spark.sql.files.openCostInBytes": "1048576",
-    # Joins of which each part fits memory need no sort. A part takes some four times its size and cannot be spilled:
-    # with 128m, a task of 8 GB of heap ran out of memory between several of them.
-    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "32m",
+    # Joins of which each part fits memory need no sort; below the usual size of a part Spark would not look at this. A
+    # part takes some four times its size and cannot be spilled: at 128m a task of 8 GB of heap ran out of memory.
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     # Lists of a customer's events are gathered in memory, some 0.5 KB each; beyond 128 customers Spark would sort.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "400000",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
