@@ -40,7 +40,7 @@ _SETTINGS = {
     # Generated methods are often beyond the size up to which Java compiles; interpreted, a wide row takes seconds.
     # Without the second compiler Java keeps 48 MB for compiled code, which a whole test run fills.
     "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m"
+        "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC"
     ),
     **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already
 }

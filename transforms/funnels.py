@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from transforms.contracts import RATIO, gold, silver
@@ -94,7 +94,7 @@ def count_funnels(
     writes only dates still shows touch, delivery and opening on one day. Scope values are those of the anchor event,
     so the customers of a scope's values add up to the chain's.
     """
-    marked = _marked(_with_history(events, orders, as_of, funnels), as_of, funnels)
+    marked = _within_reach(_marked(_with_history(events, orders, as_of, funnels), as_of, funnels), funnels)
     ways = _ways(marked, funnels).join(segments.select("customer_id", "segment"), "customer_id", "left")
     placed = ways.select(F.inline(F.concat(*[_placed(code, funnel) for code, funnel in funnels.items()])))
     most = max(len(funnel.steps) for funnel in funnels.values())
@@ -161,6 +161,21 @@ def _marked(events: DataFrame, as_of: date, funnels: Funnels) -> DataFrame:
         *[F.min(f"place_{number}").alias(f"place_{number}") for number in range(len(funnels))],
     )  # fmt: skip
     return orders.unionByName(some.where("not is_order").drop("is_order"))
+
+
+def _within_reach(marked: DataFrame, funnels: Funnels) -> DataFrame:
+    """The events that can be a step: from a customer's first one of step 1 to the end of its window.
+
+    The fold would pass over the others, but only after they were gathered and sorted in arrays.
+    """
+    whole = Window.partitionBy("customer_id")
+    masks = {}
+    for number, funnel in enumerate(funnels.values()):
+        mask = F.col(f"mask_{number}")
+        begin = F.min(F.when(mask.bitwiseAND(F.lit(1)) != 0, F.col("at"))).over(whole)
+        is_reached = F.col("at").between(begin, begin + funnel.window_days * _DAY)
+        masks[f"mask_{number}"] = F.when(is_reached, mask).otherwise(F.lit(0).cast("bigint"))
+    return marked.withColumns(masks).where(" or ".join(f"{name} <> 0" for name in masks))
 
 
 def _ways(marked: DataFrame, funnels: Funnels) -> DataFrame:

@@ -28,8 +28,6 @@ _ALWAYS = {
     # Joins of which each part fits memory need no sort; below the usual size of a part Spark would not look at this. A
     # part takes some four times its size and cannot be spilled: at 128m a task of 8 GB of heap ran out of memory.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
-    # Lists of a customer's events are gathered in memory, some 0.5 KB each; beyond 128 customers Spark would sort.
-    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "400000",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
     "spark.sql.types.framework.enabled": "false",
     # A legacy code page (GBK) may be named in a source's options.

@@ -212,7 +212,7 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(chain: Cha
                     "spark.sql.shuffle.partitions": "7",
                     "spark.sql.files.maxPartitionBytes": "65536",
                     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods "
-                    "-XX:ReservedCodeCacheSize=384m",
+                    "-XX:ReservedCodeCacheSize=384m -XX:+UseSerialGC",
                 }
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 _ANSWERS = ("visit", "open")
@@ -28,30 +28,35 @@ def touches(activity: DataFrame, orders: DataFrame, since: date, as_of: date) ->
     bought = orders.where(
         F.col("is_purchase") & F.col("customer_id").isNotNull() & (F.col("order_date") <= F.lit(as_of))
     )
-    happened = bought.select("customer_id", F.col("order_date").alias("date"), F.lit(True).alias("is_purchase"))
+    nothing = F.lit(None).cast("date")
+    happened = bought.select("customer_id", F.col("order_date").alias("date"), F.col("order_date").alias("bought"))
     answered = known.where(F.col("event_type").isin(*_ANSWERS)).select(
-        "customer_id", F.col("event_date").alias("date"), F.lit(False).alias("is_purchase")
+        "customer_id", F.col("event_date").alias("date"), nothing.alias("bought")
     )
-    stories = happened.unionByName(answered).groupBy("customer_id").agg(
-        F.collect_set(F.when(F.col("is_purchase"), F.col("date"))).alias("bought"),
-        F.collect_set("date").alias("answered"),
-    )  # fmt: skip
-    last = F.array_max(F.filter("bought", lambda day: day < F.col("touched_date")))
-    return (
-        sent.distinct()
-        .join(stories, "customer_id", "left")
-        .select(
-            "customer_id",
-            "touched_date",
-            "campaign_id",
-            F.datediff("touched_date", last).alias("asleep_days"),
-            _days_to_first("answered").alias("days_to_answer"),
-            _days_to_first("bought").alias("days_to_purchase"),
-        )
-    )
+    stories = sent.distinct().unionByName(happened.unionByName(answered), allowMissingColumns=True)
+    return _told(stories.withColumn("date", F.coalesce("touched_date", "date")))
 
 
-def _days_to_first(dates: str) -> Column:
-    """Days from the touch to the first of the dates on or after it; null without one."""
-    first = F.array_min(F.filter(dates, lambda day: day >= F.col("touched_date")))
-    return F.datediff(first, F.col("touched_date"))
+def _told(stories: DataFrame) -> DataFrame:
+    """What came before and after each touch of the stories, by looking along the dates and back.
+
+    Dates gathered in arrays would be searched by interpreted steps, and gathering sorts the rows as well.
+    """
+    is_touch = F.col("touched_date").isNotNull()
+    customer = Window.partitionBy("customer_id")
+    onwards = customer.orderBy("date", F.desc(is_touch))  # what happens on the day of the touch is not before it
+    backwards = customer.orderBy(F.desc("date"), is_touch)
+
+    def nearest(date: Column, along: WindowSpec) -> Column:
+        return F.last(date, True).over(along.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+
+    answer = F.when(~is_touch, F.col("date"))
+    seen = stories.select(
+        "customer_id",
+        "touched_date",
+        "campaign_id",
+        F.datediff("date", nearest(F.col("bought"), onwards)).alias("asleep_days"),
+        F.datediff(nearest(answer, backwards), "date").alias("days_to_answer"),
+        F.datediff(nearest(F.col("bought"), backwards), "date").alias("days_to_purchase"),
+    )
+    return seen.where("touched_date is not null")
