@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import reduce
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -120,16 +119,10 @@ def unique_versions(published: Sequence[Published], findings: Mapping[str, Count
 
 
 def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:
-    """Rows of each table at the given version, in one query: Delta answers from its log."""
-    if not versions:
-        return {}
+    """Rows of each table at the given version; Delta answers from its log."""
     with ThreadPoolExecutor(4) as pool:
-        frames = pool.map(lambda item: tables.read(*item), versions.items())
-    counts = [
-        frame.agg(F.count("*").alias("rows")).select(F.lit(name).alias("table"), "rows")
-        for name, frame in zip(versions, frames, strict=True)
-    ]
-    return {row.table: row.rows for row in reduce(DataFrame.unionAll, counts).collect()}
+        counts = pool.map(lambda item: tables.read(*item).count(), versions.items())
+        return dict(zip(versions, counts, strict=True))
 
 
 def published_before(tables: Tables, day: date) -> date | None:

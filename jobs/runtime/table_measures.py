@@ -1,8 +1,7 @@
 """What the audit measures of each table: rows, keys that repeat, and sums that must agree with other tables'.
 
 A table that keeps most of its files from night to night has its keys looked up only among the rows that share one with
-the files that came since its keys were last found unique: any other two rows were compared then. Tables of which the
-night wrote few rows are measured together, a task each: 40 queries of three stages would cost a small night a tenth.
+the files that came since its keys were last found unique: any other two rows were compared then.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.publications import count_rows
 from jobs.runtime.tables import among, slice_of
 from transforms.contracts import Table
 
@@ -25,7 +22,7 @@ Measures = dict[str, dict[str, Decimal]]  # by table and name
 _THREADS = 4
 # Above this share of a table in new files all keys are counted: the rows that share one are nearly all.
 _MOST_NEW = 0.25
-# Up to so many rows one task groups as fast as a shuffle would.
+# Up to so many rows one task groups as fast as two stages would.
 _FEW_ROWS = 150_000
 
 # What is summed beside the key check: SQL over the rows of one key, then over all keys.
@@ -53,45 +50,29 @@ def measure(ctx: JobContext, tables: Sequence[Table], unique_at: Mapping[str, in
     Args:
         unique_at: by table, the version of which all keys are known to be unique.
     """
-    small = _small(ctx, tables)
-    others = [table for table in tables if table not in small]
-    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: checks run side by side
-        together = pool.submit(_of_small, ctx, small)
-        found = pool.map(lambda table: _measured(ctx, table, unique_at.get(table.full_name)), others)
-        measured = dict(zip((table.full_name for table in others), found, strict=True)) | together.result()
-    return {table.full_name: measured[table.full_name] for table in tables}
-
-
-def _small(ctx: JobContext, tables: Sequence[Table]) -> list[Table]:
-    """Tables of which few rows are measured: by what the last commit wrote of a slice, or all that is there."""
-    whole = {table.full_name: ctx.tables.version(table) for table in tables if not _is_sliced(table)}
-    rows = count_rows(ctx.tables, whole)
-    for table in tables:
-        if _is_sliced(table):
-            commit = ctx.tables.last_commit(table)
-            rows[table.full_name] = commit.rows if commit else 0
-    return [table for table in tables if rows[table.full_name] <= _FEW_ROWS]
-
-
-def _of_small(ctx: JobContext, tables: Sequence[Table]) -> Measures:
-    """All measures of small tables in one query."""
-    if not tables:
-        return {}
-    rows = []
-    for table in tables:
-        counted, whole = _by_key(slice_of(ctx.tables.read(table), ctx.run_date).coalesce(1), table)
-        named = F.create_map(*[part for name, sql in whole.items() for part in (F.lit(name), _number(sql))])
-        rows.append(counted.agg(named.alias("measures")).select(F.lit(table.full_name).alias("table"), "measures"))
-    return {row.table: row.measures for row in reduce(DataFrame.unionAll, rows).collect()}
+    with ThreadPoolExecutor(_THREADS) as pool:  # planning takes one core: small checks run side by side
+        found = pool.map(lambda table: _measured(ctx, table, unique_at.get(table.full_name)), tables)
+        return {table.full_name: measures for table, measures in zip(tables, found, strict=True)}
 
 
 def _measured(ctx: JobContext, table: Table, unique_at: int | None) -> dict[str, Decimal]:
     frame = slice_of(ctx.tables.read(table), ctx.run_date)
+    if _is_small_slice(ctx, table):
+        frame = frame.coalesce(1)  # no shuffle
     fresh = None if unique_at is None else _fresh(ctx, table, unique_at)
     if fresh is None:
         return _of_all_keys(frame, table)
     repeated = _sharing(frame, table, fresh).groupBy(*table.key).count().where("count > 1").count()
     return {**_of_all_rows(frame, table), "repeated": Decimal(repeated)}
+
+
+def _is_small_slice(ctx: JobContext, table: Table) -> bool:
+    commit = ctx.tables.last_commit(table) if _is_sliced(table) else None
+    return commit is not None and commit.rows <= _FEW_ROWS
+
+
+def _is_sliced(table: Table) -> bool:
+    return bool({"run_date", "kpi_date"} & {*table.column_names})
 
 
 def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:
@@ -102,10 +83,6 @@ def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:
     if added is None or added.rows > ctx.tables.read(table).count() * _MOST_NEW:
         return None
     return ctx.tables.read_files(table, added.files)
-
-
-def _is_sliced(table: Table) -> bool:
-    return bool({"run_date", "kpi_date"} & {*table.column_names})
 
 
 def _sharing(frame: DataFrame, table: Table, fresh: DataFrame) -> DataFrame:
@@ -120,15 +97,11 @@ def _sharing(frame: DataFrame, table: Table, fresh: DataFrame) -> DataFrame:
 
 def _of_all_keys(frame: DataFrame, table: Table) -> dict[str, Decimal]:
     """All measures of one table in one pass."""
-    return _numbers(*_by_key(frame, table))
-
-
-def _by_key(frame: DataFrame, table: Table) -> tuple[DataFrame, dict[str, str]]:
-    """A row for each key, and the SQL of each measure over these."""
     summed = _SUMMED.get(table.full_name, {})
     of_key = [F.expr(inner).alias(name) for name, (inner, _) in summed.items()]
     whole = {"rows": "sum(n)", "repeated": "count_if(n > 1)", **{name: outer for name, (_, outer) in summed.items()}}
-    return frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key), whole
+    counted = frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key)
+    return _numbers(counted, whole)
 
 
 def _of_all_rows(frame: DataFrame, table: Table) -> dict[str, Decimal]:
@@ -138,10 +111,7 @@ def _of_all_rows(frame: DataFrame, table: Table) -> dict[str, Decimal]:
 
 
 def _numbers(frame: DataFrame, whole: Mapping[str, str]) -> dict[str, Decimal]:
-    found = frame.agg(*[_number(sql).alias(name) for name, sql in whole.items()]).head()
+    measures = [F.coalesce(F.expr(sql), F.lit(0)).cast("decimal(38,2)").alias(name) for name, sql in whole.items()]
+    found = frame.agg(*measures).head()
     assert found is not None
     return found.asDict()
-
-
-def _number(sql: str) -> Column:
-    return F.coalesce(F.expr(sql), F.lit(0)).cast("decimal(38,2)")

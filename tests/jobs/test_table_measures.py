@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.runtime import table_measures
 from jobs.runtime.table_measures import measure
 from tests.builders import frame, order
 from tests.nights import night
-from transforms.contracts import gold, silver
+from transforms.contracts import silver
 
 MAY, JUNE = date(2026, 5, 4), date(2026, 6, 30)
 OLD = [order(f"o{number}", order_date=MAY) for number in range(30)]  # untouched by the night
@@ -28,9 +26,7 @@ OLD = [order(f"o{number}", order_date=MAY) for number in range(30)]  # untouched
         (["n1", "o7"], 1),  # once new, once in a file of another month that the night left alone
     ],
 )
-def test_repeated_keys_are_found(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, came: list[str], repeated: int
-) -> None:
+def test_repeated_keys_are_found(spark: SparkSession, tmp_path: Path, came: list[str], repeated: int) -> None:
     ctx = night(tmp_path / "lake", tmp_path, JUNE)
     published = ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, OLD)).version
     new = frame(spark, silver.ORDERS, [order(name, order_date=JUNE) for name in came])
@@ -38,40 +34,16 @@ def test_repeated_keys_are_found(
     added = ctx.tables.files_since(silver.ORDERS, published)
     assert added is not None and added.rows == len(came)  # few of all rows: only keys that came are looked up
 
-    together = measure(ctx, [silver.ORDERS], {})  # as a small table
-    monkeypatch.setattr(table_measures, "_FEW_ROWS", 0)
     few, all_keys = (measure(ctx, [silver.ORDERS], versions) for versions in ({silver.ORDERS.full_name: published}, {}))
 
-    assert few == all_keys == together
+    assert few == all_keys
     assert few[silver.ORDERS.full_name]["repeated"] == repeated
     assert few[silver.ORDERS.full_name]["rows"] == len(OLD) + len(came)
     assert few[silver.ORDERS.full_name]["net_amount"] == Decimal(100) * (len(OLD) + len(came))
 
 
-def test_all_keys_are_counted_where_most_of_a_table_is_new(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table_measures, "_FEW_ROWS", 0)
+def test_all_keys_are_counted_where_most_of_a_table_is_new(spark: SparkSession, tmp_path: Path) -> None:
     ctx = night(tmp_path / "lake", tmp_path, JUNE)
     ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, OLD[:1]))
     ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, [*OLD, OLD[3]]))
     assert measure(ctx, [silver.ORDERS], {silver.ORDERS.full_name: 0})[silver.ORDERS.full_name]["repeated"] == 1
-
-
-def test_small_tables_are_measured_together_each_by_its_own_slice_and_sums(spark: SparkSession, tmp_path: Path) -> None:
-    ctx = night(tmp_path / "lake", tmp_path, JUNE)
-    ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, OLD))
-    for day, cells in ((MAY, 1), (JUNE, 2)):  # only the run date's slice counts
-        rows = [matrix_cell(day, number) for number in range(cells)]
-        ctx.tables.overwrite_slice(
-            gold.VALUE_ACTIVITY_MATRIX, frame(spark, gold.VALUE_ACTIVITY_MATRIX, rows), run_date=day
-        )
-    found = measure(ctx, [gold.VALUE_ACTIVITY_MATRIX, silver.ORDERS], {})
-    assert list(found) == ["gold.value_activity_matrix", "silver.orders"]
-    assert found["gold.value_activity_matrix"] == {"rows": 2, "repeated": 0, "customers": 11}
-    assert found["silver.orders"]["net_amount"] == Decimal(100) * len(OLD)
-
-
-def matrix_cell(day: date, number: int) -> dict[str, Any]:
-    """A cell of 5 customers, and of one more in each further cell."""
-    return {"run_date": day, "value_tier": f"tier {number}", "activity_tier": "active", "customers": 5 + number}
