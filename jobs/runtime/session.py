@@ -26,7 +26,7 @@ _ALWAYS = {
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
     "spark.sql.files.openCostInBytes": "1048576",
     # Joins of which each part fits memory need no sort; below the usual size of a part Spark would not look at this. A
-    # part takes some four times its size and cannot be spilled: at 128m a task of 8 GB of heap ran out of memory.
+    # part takes some four times its size and cannot be spilled: with four parts, at 128m, a task ran out of memory.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
     "spark.sql.types.framework.enabled": "false",

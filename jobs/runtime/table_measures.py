@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.tables import among, slice_of
+from jobs.runtime.tables import SLICED_BY, among, slice_of
 from transforms.contracts import Table
 
 Measures = dict[str, dict[str, Decimal]]  # by table and name
@@ -72,7 +72,7 @@ def _is_small_slice(ctx: JobContext, table: Table) -> bool:
 
 
 def _is_sliced(table: Table) -> bool:
-    return bool({"run_date", "kpi_date"} & {*table.column_names})
+    return not {*SLICED_BY}.isdisjoint(table.column_names)
 
 
 def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:

@@ -310,9 +310,13 @@ def _properties(table: Table) -> dict[str, str]:
     }
 
 
+# The date by which a table of one slice per night has its slices.
+SLICED_BY = ("run_date", "kpi_date")
+
+
 def slice_of(frame: DataFrame, run_date: date | None) -> DataFrame:
     """The rows of a date where the table has such slices, else the whole table."""
-    for name in ("run_date", "kpi_date"):
+    for name in SLICED_BY:
         if run_date and name in frame.columns:
             return frame.where(F.col(name) == F.lit(run_date))
     return frame

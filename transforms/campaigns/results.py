@@ -202,8 +202,8 @@ def _stories(credits: DataFrame) -> DataFrame:
     total = F.struct(F.lit(ALL).alias("channel"), F.lit(ALL).alias("content_type"))
     places = F.when(F.col("campaign_id") == UNATTRIBUTED, F.array(total)).otherwise(F.array(own, total))
     kept = [name for name in credits.columns if name not in ("channel", "content_type")]
-    # Grouping by the least text sorts all credits, by the least number it does not. Of one customer's orders two meet
-    # in 64 bits once in some 10^15 customers.
+    # The least text of a group is found by sorting all credits, the least number is not. Two orders are one number
+    # once in 10^19 pairs.
     hashed = credits.withColumn("order_hash", F.when(F.col("order_id").isNotNull(), F.xxhash64("order_id")))
     placed = hashed.select(*kept, "order_hash", F.inline(places)).drop("order_id")
     of_method = {
