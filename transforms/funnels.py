@@ -131,10 +131,7 @@ def _with_history(events: DataFrame, orders: DataFrame, as_of: date, funnels: Fu
     last = F.array_max(F.filter("_bought", lambda day: day < F.col("event_date")))
     kept = joined.where(~is_order | ~F.coalesce(F.array_contains("_undone", F.col("_key")), F.lit(False)))
     reads = any(DAYS_SINCE_PURCHASE in columns_in(sql) for f in funnels.values() for sql in f.expressions.values())
-    if reads:
-        kept = kept.withColumn(DAYS_SINCE_PURCHASE, F.datediff("event_date", last))
-    # The planner moves what this says of the events alone before the join: what is no step of any funnel is not moved.
-    return kept.where(" or ".join(f"({step.when})" for funnel in funnels.values() for step in funnel.steps))
+    return kept.withColumn(DAYS_SINCE_PURCHASE, F.datediff("event_date", last)) if reads else kept
 
 
 def _marked(events: DataFrame, as_of: date, funnels: Funnels) -> DataFrame:
