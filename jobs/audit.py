@@ -15,7 +15,6 @@ from jobs.runtime.publications import (
     VERDICT,
     Counted,
     Published,
-    count_rows,
     current,
     last_findings,
     unique_versions,
@@ -210,7 +209,7 @@ def _missing_feeds(ctx: JobContext) -> list[Finding]:
 
 def _published_rows(ctx: JobContext, published: list[Published]) -> list[Finding]:
     """The current publication still reads as it was published: a damaged commit reads as a smaller table, silently."""
-    counts = count_rows(ctx.tables.of_lake(), {entry.table: entry.version for entry in published})
+    counts = ctx.tables.of_lake().row_counts({entry.table: entry.version for entry in published})
     return [
         (
             "published_rows_unchanged",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import AuditRefused, JobContext, RunFailed, main, scratch_root
-from jobs.runtime.publications import count_rows, last_verdict
+from jobs.runtime.publications import last_verdict
 from transforms.contracts import ops
 
 
@@ -21,7 +21,7 @@ def run(ctx: JobContext) -> None:
         raise RunFailed(f"{', '.join(changed)} changed after the audit of {ctx.run_date}: run `portraits audit` again")
     lake = ctx.tables.of_lake()  # the lake's own silver, also where a past date's was built beside it
     versions = {name: lake.version(name) for name in lake.names() if name.startswith(("silver.", "gold."))}
-    counts = count_rows(lake, versions)
+    counts = lake.row_counts(versions)
     at = ctx.now()
     rows = [
         (verdict.run_id, ctx.run_date, name, version, counts[name], at, True, ctx.settings_digest)

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
+from jobs.runtime.customer_channels import known_customers
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
@@ -52,7 +53,7 @@ from transforms.identity.links import (
     without_linking_power,
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
-from transforms.identity.quality import against_truth, as_metrics, component_sizes, customers_of, match_rates
+from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
 
 _ALARM = 0.02
 _FEW = 1_000_000
@@ -74,7 +75,10 @@ def run(ctx: JobContext) -> None:
         before = _mapping_before(ctx) if part is None else part.before
         with ctx.interpreted(None if part is None else 0):
             is_few = _write_changes(ctx, resolved, before, ctx.event_count if part is None else _OF_PART)
-        _, measured = side_by_side(lambda: _write_history(ctx, is_few), lambda: _measured(ctx, judged, channels))
+        _, measured = side_by_side(
+            lambda: _write_history(ctx, is_few),
+            lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, channels, part)),
+        )
         everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
         _write_quality(ctx, measured.unionByName(_change_rate(ctx, everybody)))
 
@@ -109,7 +113,7 @@ def _resolve(
     seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
 
     def write_bad() -> Commit:
-        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))
+        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules).coalesce(1))
 
     if part is None:
         side_by_side(write_bad, lambda: ctx.tables.replace(silver.IDENTITY_LINKS, evidence))
@@ -261,14 +265,13 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
     return log.where(later & (F.col("run_date") < F.lit(ctx.run_date))).isEmpty()
 
 
-def _measured(ctx: JobContext, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
+def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:
     """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
-    identities = ctx.tables.read(silver.IDENTITIES)
-    customers = ctx.settled(customers_of(identities, seen_together, channels), ctx.event_count)
-    measured = [component_sizes(customers), match_rates(customers, channels)]
+    measured = [component_sizes(customers), match_rates(customers)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
-        measured.append(against_truth(identities, truth, ctx.tables.read(silver.IDENTITY_LINKS)))
+        identities, links = ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_LINKS)
+        measured.append(against_truth(identities, truth, links))
     return ctx.settled(reduce(DataFrame.unionByName, measured).coalesce(1), 0)
 
 

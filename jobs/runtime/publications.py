@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -116,13 +115,6 @@ def last_findings(tables: Tables, published: Sequence[Published]) -> dict[str, C
 def unique_versions(published: Sequence[Published], findings: Mapping[str, Counted]) -> dict[str, int]:
     """By table, the published version where its audit found every key once."""
     return {e.table: e.version for e in published if e.table in findings and findings[e.table].has_unique_keys}
-
-
-def count_rows(tables: Tables, versions: Mapping[str, int]) -> dict[str, int]:
-    """Rows of each table at the given version; Delta answers from its log."""
-    with ThreadPoolExecutor(4) as pool:
-        counts = pool.map(lambda item: tables.read(*item).count(), versions.items())
-        return dict(zip(versions, counts, strict=True))
 
 
 def published_before(tables: Tables, day: date) -> date | None:

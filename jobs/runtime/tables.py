@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
+from jobs.runtime.logged_rows import log_of, logged_rows
 from jobs.runtime.session import configured
 from transforms.contracts import Table, conform
 
@@ -123,6 +124,18 @@ class Tables:
             rows = int(metrics.get("numOutputRows", metrics.get("numTargetRowsInserted", 0)))
             return Commit(int(name.split(".")[0]), rows, json.loads(info.get("userMetadata") or "{}"))
         return None
+
+    def row_counts(self, versions: Mapping[str, int]) -> dict[str, int]:
+        """Rows of each table at its given version."""
+        logs = {name: self._log(name, version) for name, version in versions.items()}
+        known = logged_rows(self.spark, {name: log for name, log in logs.items() if log})
+        rest = {name: self.read(name, versions[name]).count() for name in versions if name not in known}
+        return {name: {**known, **rest}[name] for name in versions}
+
+    def _log(self, name: str, version: int) -> list[str] | None:
+        folder = f"{self.path(name)}/_delta_log"
+        files = log_of(self.files.names(folder), version)
+        return files and [f"{folder}/{file}" for file in files]
 
     def files_added(self, table: Table, after: int) -> list[str] | None:
         """Data files that came after a version; None where rows also went, or the log does not reach back so far."""

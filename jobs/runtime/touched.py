@@ -12,6 +12,7 @@ from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.increments import arrived_since
 from jobs.runtime.job import JobContext
 from transforms.contracts import silver
+from transforms.contracts.state import IDENTITY_CUSTOMERS
 from transforms.identity.combinations import combine
 from transforms.identity.links import MAX_HOLDERS
 from transforms.identity.nodes import ENDS, KEY, PAIR
@@ -121,7 +122,7 @@ def _decided(ctx: JobContext) -> DataFrame:
 
 def _is_of_one_night(ctx: JobContext) -> bool:
     """Whether the tables of identity are those of one run, of an earlier night."""
-    commits = [ctx.tables.last_commit(table) for table in silver.OF_IDENTITY]
+    commits = [ctx.tables.last_commit(table) for table in (*silver.OF_IDENTITY, IDENTITY_CUSTOMERS)]
     runs = {commit.metadata["run_id"] if commit else None for commit in commits}
     dates = [commit.metadata["run_date"] for commit in commits if commit]
     return len(runs) == 1 and None not in runs and dates[0] < ctx.run_date.isoformat()

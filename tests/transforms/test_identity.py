@@ -116,7 +116,7 @@ def test_every_identifier_is_seen_with_the_rule_that_blocks_it(spark: SparkSessi
         ("member", "m1"): (True, days_before(2), DAY, 2),
         ("member", "m2"): (True, DAY, DAY, 2),
     }
-    bad = {tuple(row) for row in conform(bad_values(together, RULES.linking), silver.IDENTITY_BAD_VALUES).collect()}
+    bad = {tuple(row) for row in conform(bad_values(together, RULES), silver.IDENTITY_BAD_VALUES).collect()}
     assert bad == {("phone", "p", "blocked_value", 2, 4), ("store_tablet", "t", "shared", 1, 1)}
 
 

@@ -24,3 +24,16 @@ IDENTITY_COMBINATIONS = Table(
         Column("event_count", "bigint", "事件数", "Events"),
     ),
 )
+
+IDENTITY_CUSTOMERS = Table(
+    layer="_state",
+    name="identity_customers",
+    label="客户标识数与渠道",
+    grain="one customer",
+    key=("customer_id",),
+    columns=(
+        Column("customer_id", "string", "客户编号", "The customer"),
+        Column("identifiers", "bigint", "标识数", "Identifiers that it has"),
+        Column("channels", "array<string>", "渠道", "Channels of the events that it leads, sorted"),
+    ),
+)

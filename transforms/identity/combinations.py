@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-_KEY = ["_held", "_blocked", "is_unbind", "unbound", "source", "channel"]
+_KEY = ["identifiers", "blocked_identifiers", "is_unbind", "unbound", "source", "channel"]
 _BETWEEN = "\x1f"
 
 
@@ -27,22 +27,20 @@ def combine(events: DataFrame, unbinds: DataFrame | None = None) -> DataFrame:
     """
     kept = events.where(F.size("identifiers") > 0).select(
         "event_id",
-        _listed("identifiers").alias("_held"),
-        _listed("blocked_identifiers").alias("_blocked"),
+        "identifiers",
+        F.coalesce("blocked_identifiers", F.create_map().cast("map<string,string>")).alias("blocked_identifiers"),
         (F.col("event_type") == "unbind").alias("is_unbind"),
         F.array().cast("array<string>").alias("unbound"),
         *("source", "channel", "arrival_date", "event_at", "event_date"),
     )
     marked = kept if unbinds is None else _marked(kept, unbinds)
-    grouped = marked.groupBy(*_KEY).agg(
+    return marked.groupBy(*_KEY).agg(
         F.min("arrival_date").alias("first_arrival_date"),
         F.min("event_at").alias("first_seen_at"),
         F.max("event_at").alias("last_seen_at"),
         F.max("event_date").alias("last_seen_date"),
         F.count("*").alias("event_count"),
     )
-    maps = [_mapped("_held").alias("identifiers"), _mapped("_blocked").alias("blocked_identifiers")]
-    return grouped.select(*maps, *[name for name in grouped.columns if name not in ("_held", "_blocked")])
 
 
 def unbound_pairs(combinations: DataFrame) -> DataFrame:
@@ -83,14 +81,9 @@ def pair_of(a: Column, b: Column) -> Column:
 
 
 def _listed(identifiers: str) -> Column:
-    """A map as sorted `key:value` texts, by which it can be grouped; types hold no colon."""
+    """A map as sorted `key:value` texts."""
     texts = F.transform(F.map_entries(identifiers), lambda entry: F.concat(entry["key"], F.lit(":"), entry["value"]))
     return F.coalesce(F.sort_array(texts), F.array().cast("array<string>"))
-
-
-def _mapped(listed: str) -> Column:
-    cut = "struct(substring_index(text, ':', 1), substring(text, instr(text, ':') + 1))"
-    return F.expr(f"map_from_entries(transform({listed}, text -> {cut}))")
 
 
 def _pairs(listed: Column) -> Column:
@@ -102,7 +95,7 @@ def _pairs(listed: Column) -> Column:
 def _marked(events: DataFrame, unbinds: DataFrame) -> DataFrame:
     """Each event with its pairs that are unbound at or after it."""
     paired = events.where(~F.col("is_unbind")).select(
-        "event_id", "event_at", F.explode(_pairs(F.col("_held"))).alias("pair")
+        "event_id", "event_at", F.explode(_pairs(_listed("identifiers"))).alias("pair")
     )
     over = paired.join(unbinds, "pair").where("event_at <= unbound_at")
     of_event = over.groupBy("event_id").agg(F.sort_array(F.collect_set("pair")).alias("_over"))

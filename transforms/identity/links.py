@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -36,19 +37,20 @@ def identifiers_seen(combinations: DataFrame, linking_types: Sequence[str]) -> D
     )
 
 
-def bad_values(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+def bad_values(combinations: DataFrame, rules: IdentityRules) -> DataFrame:
     """Values that may not link, in the columns of silver.identity_bad_values.
 
     `rule` is the rule that blocks it, `shared` for shared types; `holder_count` counts the distinct leads of the
     events that carry it, and guests' events have none.
     """
-    is_shared = F.exists(F.map_keys("identifiers"), lambda kind: ~kind.isin(*linking_types))
-    carried = combinations.where((F.size("blocked_identifiers") > 0) | is_shared).select(
+    has_shared = [F.col("identifiers")[kind.type].isNotNull() for kind in rules.types if kind.shared]
+    has_bad = reduce(Column.__or__, has_shared, F.size("blocked_identifiers") > 0)
+    carried = combinations.where(has_bad).select(
         F.explode("identifiers").alias("identifier_type", "identifier"),
         *("blocked_identifiers", "event_count"),
         F.concat("lead_identifier_type", F.lit(":"), "lead_identifier").alias("lead"),
     )
-    bad = carried.withColumn("rule", _rule(linking_types)).where("rule is not null")
+    bad = carried.withColumn("rule", _rule(rules.linking)).where("rule is not null")
     return bad.groupBy("identifier_type", "identifier").agg(
         F.min("rule").alias("rule"),
         F.countDistinct("lead").alias("holder_count"),
@@ -114,16 +116,16 @@ def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None
     limits = {k.type: k.max_holders for k in rules.types if k.max_holders and not k.shared and rules.tier[k.type]}
     if not limits:
         return None
-    is_usable = lambda kind, _: kind.isin(*rules.linking) & _is_free(F.col("blocked_identifiers"), kind)  # noqa: E731
-    together = combinations.where(F.size("identifiers") > 1).select(
-        F.array_sort(F.map_entries(F.map_filter("identifiers", is_usable))).alias("held")
-    )
-    weak = together.where(F.size("held") > 1).select("held", F.explode("held").alias("weak"))
-    weak = weak.where(F.col("weak.key").isin(*limits))
-    both = weak.select("weak", F.explode("held").alias("strong"))
-    stronger = both.where(by_type(rules.tier, "strong.key") < by_type(rules.tier, "weak.key"))
-    counted = stronger.groupBy("weak.key", "weak.value", F.col("strong.key").alias("holder_type")).agg(
-        F.countDistinct("strong.value").alias("holders")
+    # A list of what each limited type holds, not a filter of the map: Spark interprets those, twice as slow on this.
+    held = [
+        F.when(_is_usable(kind), F.struct(F.lit(kind).alias("key"), _value(kind).alias("value"))) for kind in limits
+    ]
+    together = combinations.where(F.size("identifiers") > 1)
+    weak = together.select("*", F.explode(F.array_compact(F.array(*held))).alias("weak"))
+    both = weak.select("weak", "blocked_identifiers", F.explode("identifiers").alias("identifier_type", "identifier"))
+    stronger = both.where(_rule(rules.linking).isNull() & (by_type(rules.tier) < by_type(rules.tier, "weak.key")))
+    counted = stronger.groupBy("weak.key", "weak.value", F.col("identifier_type").alias("holder_type")).agg(
+        F.countDistinct("identifier").alias("holders")
     )
     most = counted.groupBy(F.col("key").alias("identifier_type"), F.col("value").alias("identifier")).agg(
         F.max("holders").alias("holder_count")
@@ -190,5 +192,11 @@ def _rule(linking_types: Sequence[str]) -> Column:
     return F.coalesce(F.col("blocked_identifiers")[F.col("identifier_type")], shared)
 
 
-def _is_free(blocked: Column, kind: Column) -> Column:
-    return F.coalesce(blocked[kind].isNull(), F.lit(True))
+def _value(kind: str) -> Column:
+    """The identifier of one type on a row."""
+    return F.col("identifiers")[kind]
+
+
+def _is_usable(kind: str) -> Column:
+    """Whether a row has an identifier of a linking type that no rule blocks."""
+    return _value(kind).isNotNull() & F.col("blocked_identifiers")[kind].isNull()

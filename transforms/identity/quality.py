@@ -14,7 +14,7 @@ from transforms.identity.nodes import KEY, with_component
 
 
 def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
-    """(customer_id, identifiers, channels), key customer_id: how many identifiers, and the bits of where it leads.
+    """(customer_id, identifiers, channels), key customer_id: how many identifiers, and the channels where it leads.
 
     Args:
         identities: silver.identities.
@@ -25,7 +25,8 @@ def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequ
     led = seen_together.where("lead_identifier is not null").groupBy(*lead)
     seen = led.agg(F.bit_or(bit_of("channel", channels)).alias("channels"))
     owned = identities.where("customer_id is not null").select(*KEY, "customer_id").join(seen, KEY, "left")
-    return owned.groupBy("customer_id").agg(F.count("*").alias("identifiers"), F.bit_or("channels").alias("channels"))
+    counted = owned.groupBy("customer_id").agg(F.count("*").alias("identifiers"), F.bit_or("channels").alias("bits"))
+    return counted.select("customer_id", "identifiers", names_of("bits", channels).alias("channels"))
 
 
 def component_sizes(customers: DataFrame) -> DataFrame:
@@ -101,15 +102,14 @@ def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
     return known.where("person_a = person_b")
 
 
-def match_rates(customers: DataFrame, channels: Sequence[str]) -> DataFrame:
+def match_rates(customers: DataFrame) -> DataFrame:
     """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
 
     Args:
-        customers: `customers_of`, with the same channels.
+        customers: `customers_of`.
     """
-    alike = customers.groupBy(F.col("channels").alias("bits")).agg(F.count("*").alias("n"))
-    named = alike.withColumn("channel", F.explode(names_of("bits", channels)))
-    paired = named.withColumn("other", F.explode(names_of("bits", channels)))
+    alike = customers.groupBy("channels").agg(F.count("*").alias("n"))
+    paired = alike.withColumn("channel", F.explode("channels")).withColumn("other", F.explode("channels"))
     both = paired.groupBy("channel", "other").agg(F.sum("n").alias("n"))
     own = both.where("channel = other").select("channel", F.col("n").alias("own"))
     rated = both.where("channel != other").join(own, "channel")
