@@ -211,8 +211,8 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(chain: Cha
                     "spark.master": "local[1]",
                     "spark.sql.shuffle.partitions": "7",
                     "spark.sql.files.maxPartitionBytes": "65536",
-                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods "
-                    "-XX:ReservedCodeCacheSize=384m -XX:+UseSerialGC",
+                    "spark.driver.extraJavaOptions": "-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m "
+                    "-XX:+UseSerialGC",
                 }
             }
         )

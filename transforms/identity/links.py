@@ -116,12 +116,12 @@ def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None
     limits = {k.type: k.max_holders for k in rules.types if k.max_holders and not k.shared and rules.tier[k.type]}
     if not limits:
         return None
-    # A list of what each limited type holds, not a filter of the map: Spark interprets those, twice as slow on this.
+    # Not a filter of the map: Spark interprets what is given a lambda, and asks for a setting at every element.
     held = [
         F.when(_is_usable(kind), F.struct(F.lit(kind).alias("key"), _value(kind).alias("value"))) for kind in limits
     ]
     together = combinations.where(F.size("identifiers") > 1)
-    weak = together.select("*", F.explode(F.array_compact(F.array(*held))).alias("weak"))
+    weak = together.select("*", F.explode(F.array(*held)).alias("weak")).where("weak is not null")
     both = weak.select("weak", "blocked_identifiers", F.explode("identifiers").alias("identifier_type", "identifier"))
     stronger = both.where(_rule(rules.linking).isNull() & (by_type(rules.tier) < by_type(rules.tier, "weak.key")))
     counted = stronger.groupBy("weak.key", "weak.value", F.col("identifier_type").alias("holder_type")).agg(
