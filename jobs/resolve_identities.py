@@ -53,7 +53,7 @@ from transforms.identity.links import (
     without_linking_power,
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
-from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
+from transforms.identity.quality import against_truth, alike, as_metrics, component_sizes, match_rates
 
 _ALARM = 0.02
 _FEW = 1_000_000
@@ -267,7 +267,8 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
 
 def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:
     """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
-    measured = [component_sizes(customers), match_rates(customers)]
+    counted = ctx.settled(alike(customers), 0)
+    measured = [component_sizes(counted), match_rates(counted)]
     if ctx.settings.truth:
         truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
         identities, links = ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_LINKS)

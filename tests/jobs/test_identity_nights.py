@@ -15,7 +15,8 @@ from jobs import resolve_identities
 from jobs.runtime.job import JobContext
 from tests.builders import DAY, at, event, frame
 from tests.nights import night
-from transforms.contracts import silver
+from transforms.contracts import gold, silver
+from transforms.contracts.state import IDENTITY_CUSTOMERS
 
 Events = list[dict[str, Any]]
 # Limits so low that a few people break each of them.
@@ -101,7 +102,8 @@ def resolved(spark: SparkSession, lake: Path, day: date, settings: Path, events:
 
 def differing(ctx: JobContext, settings: Path) -> list[str]:
     """Tables in which the night's rows are not those of a full pass of the same date, which replaces them."""
-    versions = {table: ctx.tables.version(table) for table in silver.OF_IDENTITY}
+    compared = (*silver.OF_IDENTITY, gold.IDENTITY_QUALITY, IDENTITY_CUSTOMERS)
+    versions = {table: ctx.tables.version(table) for table in compared}
     again = night(Path(ctx.tables.lake), Path(ctx.tables.lake), ctx.run_date, [str(settings)], full=True)
     resolve_identities.run(again)
     assert "looked at again" not in again.facts

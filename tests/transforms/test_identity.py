@@ -29,7 +29,7 @@ from transforms.identity.identifiers import IdentifierType, IdentityRules
 from transforms.identity.lawful import lawful_components, place, replay_unlawful, unlawful_components
 from transforms.identity.links import bad_values, blocked_pairs, identifiers_seen, link_identifiers
 from transforms.identity.nodes import NODE, with_component
-from transforms.identity.quality import against_truth, component_sizes, customers_of
+from transforms.identity.quality import against_truth, alike, component_sizes, customers_of, match_rates
 from transforms.identity.union_find import UnionFind
 
 RULES = IdentityRules(
@@ -340,7 +340,7 @@ def test_sizes_of_components(spark: SparkSession) -> None:
     rows = [identity("device", f"{n}.{k}", f"C{n}") for n, size in enumerate(sizes) for k in range(size)]
     identities = frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])
     customers = customers_of(identities, frame(spark, silver.EVENTS, []), ["app"])
-    found = metrics(component_sizes(customers).collect())
+    found = metrics(component_sizes(alike(customers)).collect())
     assert found == {
         "customers": 4,
         "identifiers": 8,
@@ -348,6 +348,34 @@ def test_sizes_of_components(spark: SparkSession) -> None:
         "component_size_p90": 5,
         "component_size_p99": 5,
         "component_size_max": 5,
+    }
+
+
+def test_percentiles_are_reached_by_that_share_of_customers(spark: SparkSession) -> None:
+    """Of 100 customers of sizes 1 to 100, half have at most 50; of 101 not quite."""
+    for most, half in ((100, 50), (101, 51)):
+        rows = [identity("device", f"{n}.{k}", f"C{n}") for n in range(1, most + 1) for k in range(n)]
+        customers = customers_of(frame(spark, silver.IDENTITIES, rows), frame(spark, silver.EVENTS, []), ["app"])
+        found = metrics(component_sizes(alike(customers)).collect())
+        assert [found[f"component_size_p{p}"] for p in (50, 90, 99)] == [
+            half,
+            -(-most * 90 // 100),
+            -(-most * 99 // 100),
+        ]
+
+
+def test_match_rates_are_shares_of_the_first_channels_customers(spark: SparkSession) -> None:
+    known = [
+        ("C1", 2, ["app", "ecommerce"]),
+        ("C2", 1, ["app"]),
+        ("C3", 9, ["app"]),
+        ("C4", 1, ["store_pos"]),  # nobody else knows them
+        ("C5", 1, []),  # leads no event
+    ]
+    customers = spark.createDataFrame(known, "customer_id string, identifiers bigint, channels array<string>")
+    assert metrics(match_rates(alike(customers)).collect()) == {
+        "match_rate:app:ecommerce": pytest.approx(1 / 3, abs=1e-6),
+        "match_rate:ecommerce:app": 1,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from transforms.bits import bit_of, names_of
@@ -29,12 +29,27 @@ def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequ
     return counted.select("customer_id", "identifiers", names_of("bits", channels).alias("channels"))
 
 
-def component_sizes(customers: DataFrame) -> DataFrame:
-    """Counts and size percentiles of `customers_of` as (metric, value)."""
-    measured = customers.agg(
-        F.count("*").alias("customers"),
-        F.sum("identifiers").alias("identifiers"),
-        *[F.percentile_approx("identifiers", p / 100, 10_000).alias(f"component_size_p{p}") for p in (50, 90, 99)],
+def alike(customers: DataFrame) -> DataFrame:
+    """(identifiers, channels, customers), key the first two: how many of `customers_of` are so; a few hundred rows."""
+    return customers.groupBy("identifiers", "channels").agg(F.count("*").alias("customers"))
+
+
+def component_sizes(counted: DataFrame) -> DataFrame:
+    """Counts and size percentiles of `alike` as (metric, value).
+
+    A percentile is the least size that at least so many in a hundred customers do not exceed.
+    """
+    sizes = counted.groupBy("identifiers").agg(F.sum("customers").alias("n"))
+    ranked = sizes.select(
+        *("identifiers", "n"),
+        F.sum("n").over(Window.orderBy("identifiers")).alias("up_to"),
+        F.sum("n").over(Window.partitionBy()).alias("all"),
+    )
+    reached = {p: F.col("up_to") * 100 >= F.col("all") * p for p in (50, 90, 99)}
+    measured = ranked.agg(
+        F.coalesce(F.sum("n"), F.lit(0)).alias("customers"),
+        F.sum(F.col("identifiers") * F.col("n")).alias("identifiers"),
+        *[F.min(F.when(is_so, F.col("identifiers"))).alias(f"component_size_p{p}") for p, is_so in reached.items()],
         F.max("identifiers").alias("component_size_max"),
     )
     return as_metrics(measured)
@@ -102,14 +117,14 @@ def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
     return known.where("person_a = person_b")
 
 
-def match_rates(customers: DataFrame) -> DataFrame:
+def match_rates(counted: DataFrame) -> DataFrame:
     """`match_rate:<channel>:<channel>`: of the customers of the first channel, the share that the second knows too.
 
     Args:
-        customers: `customers_of`.
+        counted: `alike`.
     """
-    alike = customers.groupBy("channels").agg(F.count("*").alias("n"))
-    paired = alike.withColumn("channel", F.explode("channels")).withColumn("other", F.explode("channels"))
+    known = counted.groupBy("channels").agg(F.sum("customers").alias("n"))
+    paired = known.withColumn("channel", F.explode("channels")).withColumn("other", F.explode("channels"))
     both = paired.groupBy("channel", "other").agg(F.sum("n").alias("n"))
     own = both.where("channel = other").select("channel", F.col("n").alias("own"))
     rated = both.where("channel != other").join(own, "channel")
