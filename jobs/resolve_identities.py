@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
-from jobs.runtime.customer_channels import known_customers
 from jobs.runtime.decisions import apart, must_links
+from jobs.runtime.identity_customers import known_customers
 from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
@@ -113,7 +113,7 @@ def _resolve(
     seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
 
     def write_bad() -> Commit:
-        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules).coalesce(1))
+        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))
 
     if part is None:
         side_by_side(write_bad, lambda: ctx.tables.replace(silver.IDENTITY_LINKS, evidence))

@@ -30,7 +30,7 @@ def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
 
 def with_lead(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
     """Events with `lead_identifier(_type)`: the strongest identifier neither blocked nor shared; null for guests."""
-    usable = [F.when(_is_usable(kind), F.lit(kind)) for kind in linking_types]
+    usable = [F.when(is_usable(kind), F.lit(kind)) for kind in linking_types]
     lead = F.coalesce(*usable)
     return events.withColumn("lead_identifier_type", lead).withColumn("lead_identifier", F.col("identifiers")[lead])
 
@@ -75,6 +75,7 @@ def content_hash() -> Column:
     return F.xxhash64(*[F.col(name) for name in plain if not name.startswith("lead_")], *maps)
 
 
-def _is_usable(kind: str) -> Column:
+def is_usable(kind: str) -> Column:
+    """Whether a row has an identifier of a type, and no rule blocks it."""
     has_value = F.col("identifiers")[kind].isNotNull()
     return has_value & F.coalesce(F.col("blocked_identifiers")[kind].isNull(), F.lit(True))

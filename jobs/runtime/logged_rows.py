@@ -33,10 +33,15 @@ def log_of(names: Sequence[str], version: int) -> list[str] | None:
     """Of a log's files those that make up a version: its last checkpoint and the commits since. None: not all there."""
     checkpoints = [name for name in names if ".checkpoint" in name and name.endswith(".parquet")]
     start = max((known for name in checkpoints if (known := int(name[:20])) <= version), default=-1)
-    commits = [f"{number:020}.json" for number in range(start + 1, version + 1)]
+    commits = commits_since(start, version)
     if not {*commits} <= {*names}:
         return None
     return [*[name for name in checkpoints if int(name[:20]) == start], *commits]
+
+
+def commits_since(after: int, version: int) -> list[str]:
+    """Names of the commits that lead from one version of a table to another."""
+    return [f"{number:020}.json" for number in range(after + 1, version + 1)]
 
 
 def _actions(spark: SparkSession, paths: Sequence[str]) -> DataFrame:

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
-from jobs.runtime.logged_rows import log_of, logged_rows
+from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured
 from transforms.contracts import Table, conform
 
@@ -129,13 +129,12 @@ class Tables:
         """Rows of each table at its given version."""
         logs = {name: self._log(name, version) for name, version in versions.items()}
         known = logged_rows(self.spark, {name: log for name, log in logs.items() if log})
-        rest = {name: self.read(name, versions[name]).count() for name in versions if name not in known}
-        return {name: {**known, **rest}[name] for name in versions}
+        return known | {name: self.read(name, versions[name]).count() for name in versions if name not in known}
 
     def _log(self, name: str, version: int) -> list[str] | None:
-        folder = f"{self.path(name)}/_delta_log"
-        files = log_of(self.files.names(folder), version)
-        return files and [f"{folder}/{file}" for file in files]
+        path = self.path(name)
+        files = log_of(self._log_files(path), version)
+        return files and [f"{path}/_delta_log/{file}" for file in files]
 
     def files_added(self, table: Table, after: int) -> list[str] | None:
         """Data files that came after a version; None where rows also went, or the log does not reach back so far."""
@@ -166,10 +165,10 @@ class Tables:
     def _actions_since(self, table: Table, after: int) -> list[dict[str, Any]] | None:
         """The log's actions of the commits after a version; None where it does not reach back so far."""
         path = self.path(table)
-        wanted = {f"{version:020}.json" for version in range(after + 1, self.version(table) + 1)}
-        if not wanted <= {*self._log_names(path)}:
+        wanted = commits_since(after, self.version(table))
+        if not {*wanted} <= {*self._log_names(path)}:
             return None
-        texts = [self.files.read_text(f"{path}/_delta_log/{name}") for name in sorted(wanted)]
+        texts = [self.files.read_text(f"{path}/_delta_log/{name}") for name in wanted]
         return [json.loads(line) for text in texts for line in text.splitlines()]
 
     def _data_file(self, table: Table, logged: str) -> str:
@@ -293,8 +292,10 @@ class Tables:
         return commit
 
     def _log_names(self, path: str) -> list[str]:
-        names = self.files.names(f"{path}/_delta_log")
-        return [name for name in names if name.endswith(".json") and name[:20].isdigit()]
+        return [name for name in self._log_files(path) if name.endswith(".json") and name[:20].isdigit()]
+
+    def _log_files(self, path: str) -> list[str]:
+        return self.files.names(f"{path}/_delta_log")
 
 
 def _laid_out(frame: DataFrame, table: Table) -> DataFrame:

@@ -116,8 +116,15 @@ def test_every_identifier_is_seen_with_the_rule_that_blocks_it(spark: SparkSessi
         ("member", "m1"): (True, days_before(2), DAY, 2),
         ("member", "m2"): (True, DAY, DAY, 2),
     }
-    bad = {tuple(row) for row in conform(bad_values(together, RULES), silver.IDENTITY_BAD_VALUES).collect()}
+    bad = {tuple(row) for row in conform(bad_values(together, RULES.linking), silver.IDENTITY_BAD_VALUES).collect()}
     assert bad == {("phone", "p", "blocked_value", 2, 4), ("store_tablet", "t", "shared", 1, 1)}
+
+
+def test_a_type_that_settings_no_longer_declare_links_nothing_and_says_so(spark: SparkSession) -> None:
+    """Events keep what they carried when the type was declared."""
+    rows = frame(spark, silver.EVENTS, [seen_together(1, loyalty_tag="x", member="m1")])
+    bad = bad_values(with_lead(combine(rows), RULES.linking), RULES.linking).collect()
+    assert {(row.identifier_type, row.identifier, row.rule) for row in bad} == {("loyalty_tag", "x", "shared")}
 
 
 # -- components ------------------------------------------------------------------------------------------------------

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.bits import bit_of, names_of
-from transforms.events import with_lead
+from transforms.events import is_usable, with_lead
 from transforms.identity.combinations import pair_of, still_counts, unbound_pairs
 from transforms.identity.identifiers import IdentityRules
 from transforms.identity.nodes import PAIR
@@ -37,20 +36,19 @@ def identifiers_seen(combinations: DataFrame, linking_types: Sequence[str]) -> D
     )
 
 
-def bad_values(combinations: DataFrame, rules: IdentityRules) -> DataFrame:
+def bad_values(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
     """Values that may not link, in the columns of silver.identity_bad_values.
 
     `rule` is the rule that blocks it, `shared` for shared types; `holder_count` counts the distinct leads of the
     events that carry it, and guests' events have none.
     """
-    has_shared = [F.col("identifiers")[kind.type].isNotNull() for kind in rules.types if kind.shared]
-    has_bad = reduce(Column.__or__, has_shared, F.size("blocked_identifiers") > 0)
-    carried = combinations.where(has_bad).select(
+    shared = F.array_except(F.map_keys("identifiers"), F.array(*[F.lit(kind) for kind in linking_types]))
+    carried = combinations.where((F.size("blocked_identifiers") > 0) | (F.size(shared) > 0)).select(
         F.explode("identifiers").alias("identifier_type", "identifier"),
         *("blocked_identifiers", "event_count"),
         F.concat("lead_identifier_type", F.lit(":"), "lead_identifier").alias("lead"),
     )
-    bad = carried.withColumn("rule", _rule(rules.linking)).where("rule is not null")
+    bad = carried.withColumn("rule", _rule(linking_types)).where("rule is not null")
     return bad.groupBy("identifier_type", "identifier").agg(
         F.min("rule").alias("rule"),
         F.countDistinct("lead").alias("holder_count"),
@@ -116,9 +114,10 @@ def over_held(combinations: DataFrame, rules: IdentityRules) -> DataFrame | None
     limits = {k.type: k.max_holders for k in rules.types if k.max_holders and not k.shared and rules.tier[k.type]}
     if not limits:
         return None
-    # Not a filter of the map: Spark interprets what is given a lambda, and asks for a setting at every element.
+    # Not a filter of the map: Spark interprets what is given a lambda.
     held = [
-        F.when(_is_usable(kind), F.struct(F.lit(kind).alias("key"), _value(kind).alias("value"))) for kind in limits
+        F.when(is_usable(kind), F.struct(F.lit(kind).alias("key"), F.col("identifiers")[kind].alias("value")))
+        for kind in limits
     ]
     together = combinations.where(F.size("identifiers") > 1)
     weak = together.select("*", F.explode(F.array(*held)).alias("weak")).where("weak is not null")
@@ -190,13 +189,3 @@ def _rule(linking_types: Sequence[str]) -> Column:
     """The rule that blocks a row's `identifier`, null for a usable one."""
     shared = F.when(~F.col("identifier_type").isin(*linking_types), F.lit("shared"))
     return F.coalesce(F.col("blocked_identifiers")[F.col("identifier_type")], shared)
-
-
-def _value(kind: str) -> Column:
-    """The identifier of one type on a row."""
-    return F.col("identifiers")[kind]
-
-
-def _is_usable(kind: str) -> Column:
-    """Whether a row has an identifier of a linking type that no rule blocks."""
-    return _value(kind).isNotNull() & F.col("blocked_identifiers")[kind].isNull()

@@ -30,7 +30,7 @@ def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequ
 
 
 def alike(customers: DataFrame) -> DataFrame:
-    """(identifiers, channels, customers), key the first two: how many of `customers_of` are so; a few hundred rows."""
+    """(identifiers, channels, customers), key the first two: how many of `customers_of` are so."""
     return customers.groupBy("identifiers", "channels").agg(F.count("*").alias("customers"))
 
 

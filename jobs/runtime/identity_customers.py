@@ -24,7 +24,7 @@ def known_customers(
         channels: all channels.
 
     Kept as `<lake>/_state/identity_customers`, where a night puts the part's customers in the place of those that
-    the part had before: to find 1.9 million among the combinations of 30 million events took a third of a night.
+    the part had before: to find 1.9 million among the combinations of 30 million events took 47 of 152 s.
     """
     found = customers_of(identities, seen_together, channels)
     if ctx.tables.is_past:
