@@ -7,4 +7,4 @@ publish; `nightly` runs them all in one application.
 Files here must not be named like stdlib modules: spark-submit puts this folder first on the import path.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.1"

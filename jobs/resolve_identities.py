@@ -22,7 +22,6 @@ from jobs.runtime.session import narrow_rows
 from jobs.runtime.tables import Basis, Commit
 from jobs.runtime.touched import Part, touched_part
 from transforms.contracts import Table, gold, silver
-from transforms.events import with_lead
 from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
     changed_owners,
@@ -54,6 +53,7 @@ from transforms.identity.links import (
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.quality import against_truth, alike, as_metrics, component_sizes, match_rates
+from transforms.identity.touched import carrying_any
 
 _ALARM = 0.02
 _FEW = 1_000_000
@@ -62,22 +62,21 @@ _OF_PART = 0  # rows of a part are settled as few, whatever the lake holds
 
 def run(ctx: JobContext) -> None:
     """Find who is who among all events that are known on the run date, looking again where something came."""
-    combinations = known_combinations(ctx)
+    known = known_combinations(ctx)
+    combinations = known.rows
     with ctx.interpreted(combinations.count()):
         part = touched_part(ctx, combinations)
         held = _held(ctx, combinations) if part is None else part.held
-        judged = _judged(ctx, combinations, held)
-        inside, (sources, channels) = side_by_side(
-            lambda: judged if part is None else ctx.settled(_judged(ctx, part.combinations, held), 0),
-            lambda: _said(combinations),
-        )
-        resolved = _resolve(ctx, judged, inside, sources, part)
+        judged = _judged(ctx, combinations if part is None else part.combinations, held)
+        inside = judged if part is None else ctx.settled(judged, 0)
+        bad = _bad_values(ctx, combinations, held, part)
+        resolved = _resolve(ctx, inside, known.sources, bad, part)
         before = _mapping_before(ctx) if part is None else part.before
         with ctx.interpreted(None if part is None else 0):
             is_few = _write_changes(ctx, resolved, before, ctx.event_count if part is None else _OF_PART)
         _, measured = side_by_side(
             lambda: _write_history(ctx, is_few),
-            lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, channels, part)),
+            lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, known.channels, part)),
         )
         everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
         _write_quality(ctx, measured.unionByName(_change_rate(ctx, everybody)))
@@ -92,19 +91,31 @@ class _Resolved:
     refusals: DataFrame
 
 
-def _said(combinations: DataFrame) -> tuple[list[str], list[str]]:
-    """The sources and the channels of all events."""
-    rows = combinations.select("source", "channel").distinct().collect()
-    return sorted({row.source for row in rows}), sorted({row.channel for row in rows})
+def _bad_values(ctx: JobContext, combinations: DataFrame, held: DataFrame | None, part: Part | None) -> DataFrame:
+    """silver.identity_bad_values: counted again among all combinations that are not plain, held values where they may
+    have other holders."""
+    linking = ctx.settings.identity.linking
+    if part is None:
+        return bad_values(_judged(ctx, combinations, held), linking)
+    some, is_held = combinations.where("not is_plain"), F.col("rule") == MAX_HOLDERS
+    if not part.recounted.isEmpty():
+        limited = [kind.type for kind in ctx.settings.identity.types if kind.max_holders]
+        some = some.unionByName(carrying_any(combinations.where("is_plain"), part.recounted, limited))
+    found = bad_values(_judged(ctx, some, part.held), linking)
+    of_recounted = found.where(is_held).join(F.broadcast(part.recounted), KEY, "left_semi")
+    others = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(is_held)
+    as_before = others.join(F.broadcast(part.recounted), KEY, "left_anti")
+    return found.where(~is_held).unionByName(of_recounted).unionByName(as_before)
 
 
 def _resolve(
-    ctx: JobContext, judged: DataFrame, inside: DataFrame, sources: Sequence[str], part: Part | None
+    ctx: JobContext, inside: DataFrame, sources: Sequence[str], bad: DataFrame, part: Part | None
 ) -> _Resolved:
     """Links, components, what the rules refuse, and owners.
 
     Args:
-        judged, inside: the combinations of all events, and of the part's.
+        inside: the combinations of the part's events, or of all.
+        bad: silver.identity_bad_values.
     """
     rules = ctx.settings.identity
     evidence = with_decisions(link_identifiers(inside, rules.linking, sources), must_links(ctx))
@@ -113,7 +124,7 @@ def _resolve(
     seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
 
     def write_bad() -> Commit:
-        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad_values(judged, rules.linking).coalesce(1))
+        return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
 
     if part is None:
         side_by_side(write_bad, lambda: ctx.tables.replace(silver.IDENTITY_LINKS, evidence))
@@ -143,9 +154,9 @@ def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
 
 
 def _judged(ctx: JobContext, combinations: DataFrame, held: DataFrame | None) -> DataFrame:
-    """Combinations of identifiers with their leads; over-held values link and lead nothing."""
+    """Combinations on which over-held values are blocked, and lead nothing."""
     rules = ctx.settings.identity
-    return with_lead(combinations, rules.linking) if held is None else without_linking_power(combinations, held, rules)
+    return combinations if held is None else without_linking_power(combinations, held, rules)
 
 
 def _put(

@@ -21,6 +21,8 @@ _ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     # Outside readers (delta-rs, Power BI) follow reader version 1: no deletion vectors.
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+    # A write of no rows into none is a commit too: its stamp says which run it was.
+    "spark.databricks.delta.skipRecordingEmptyCommits": "false",
     # zstd is a quarter smaller than snappy at the same speed.
     "spark.sql.parquet.compression.codec": "zstd",
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.

@@ -281,6 +281,8 @@ class Tables:
         exists = self.exists(table)
         if predicate and exists:
             writer = writer.option("replaceWhere", predicate)
+        if table.layer == "_state" and mode == "overwrite" and not predicate:  # another release shaped it otherwise
+            writer = writer.option("overwriteSchema", "true")
         if not exists:
             for name, value in _properties(table).items():
                 writer = writer.option(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -19,9 +20,12 @@ from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.touched import (
     carried_by,
     carrying_any,
+    carrying_led,
+    due,
     newly_over_held,
+    owners_around,
     seen_again,
-    tied,
+    tied_customers,
     whole_customers,
 )
 
@@ -37,6 +41,7 @@ class Part:
         combinations: of all events that carry one of them.
         repeated: silver.identities' rows of blocked identifiers that were seen again.
         held: (identifier_type, identifier) of all values that too many people hold, in the part or not.
+        recounted: those of `held` whose holders may be others than the night before.
         before: (identifier_type, identifier, customer_id) of the part, the night before.
         version: silver.identities' version of the night before.
     """
@@ -45,6 +50,7 @@ class Part:
     combinations: DataFrame
     repeated: DataFrame
     held: DataFrame
+    recounted: DataFrame
     before: DataFrame
     version: int
 
@@ -74,18 +80,23 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
     known_held = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
     held = ctx.settled(known_held, 0)
     starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx))
-    closed = _closed(ctx, combinations, starts, known)
+    closed = _closed(ctx, combinations, starts, known, held)
     # All events that carry what arrived are in it, so that holders are counted and their events found there.
     found = None if closed is None else newly_over_held(closed.combinations, arrived, rules)
     new = None if found is None else ctx.settled(found, 0)
+    recounted = arrived.select(*KEY)
     if closed is not None and new is not None and not new.isEmpty():
         led = carrying_any(closed.combinations, new, [kind.type for kind in rules.types if kind.max_holders])
-        beside = carried_by(led, known).where("not is_blocked").select(*KEY)
-        closed, held = _closed(ctx, combinations, starts.union(beside), known), held.union(new)
+        beside = ctx.settled(carried_by(led, known), 0)
+        recounted = recounted.union(beside.select(*KEY))
+        starts, held = starts.union(beside.where("not is_blocked").select(*KEY)), held.union(new)
+        closed = _closed(ctx, combinations, starts, known, held)
     if closed is None:
         return None
     version = ctx.tables.version(silver.IDENTITIES)
-    return Part(closed.identifiers, closed.combinations, seen_again(arrived), held, closed.before, version)
+    recounted = ctx.settled(recounted.join(F.broadcast(held), KEY, "left_semi").distinct(), 0)
+    again = seen_again(arrived)
+    return Part(closed.identifiers, closed.combinations, again, held, recounted, closed.before, version)
 
 
 @dataclass(frozen=True)
@@ -97,16 +108,22 @@ class _Closed:
     before: DataFrame
 
 
-def _closed(ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame) -> _Closed | None:
+def _closed(
+    ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame, held: DataFrame
+) -> _Closed | None:
     """All that a change at some identifiers can reach; None where it is too much to be broadcast."""
-    reached = ctx.settled(tied(starts, ctx.tables.read(silver.IDENTITY_REFUSALS)), 0)
+    rules, then = ctx.settings.identity, ctx.tables.last_commit(silver.IDENTITIES)
+    assert then is not None
+    is_due = due(rules, date.fromisoformat(then.metadata["run_date"]), ctx.run_date)
+    refusals = ctx.tables.read(silver.IDENTITY_REFUSALS)
+    around = ctx.settled(owners_around(starts, refusals, known, is_due), 0)
     # Worked out now: a Delta table that is read later has tonight's rows.
-    before = ctx.settled(whole_customers(reached, known), 0)
-    part = ctx.settled(before.select(*KEY).union(reached).distinct(), 0)  # new ones are known to no customer
+    before = ctx.settled(whole_customers(tied_customers(around, refusals), known), 0)
+    part = ctx.settled(before.select(*KEY).union(starts).distinct(), 0)  # new ones are known to no customer
     if (count := part.count()) > _MOST:
         return None
     ctx.facts["looked at again"] = count
-    inside = carrying_any(combinations, part, [kind.type for kind in ctx.settings.identity.types])
+    inside = carrying_led(combinations, part, held, [kind.type for kind in rules.types])
     return _Closed(part, ctx.settled(inside, ctx.event_count), before)
 
 

@@ -17,23 +17,28 @@ IDENTITY_COMBINATIONS = Table(
         Column("unbound", "array<string>", "已解绑对", "Pairs that were unbound at or after these events", "token"),
         Column("source", "string", "来源", "Source of the events"),
         Column("channel", "string", "渠道", "Channel of the events"),
+        Column("lead_identifier_type", "string", "主标识类型", "Type of the lead that static rules leave"),
+        Column("lead_identifier", "string", "主标识", "The lead that static rules leave", "token"),
+        Column("is_plain", "boolean", "全部可用", "Static rules leave every identifier its linking power"),
         Column("first_arrival_date", "date", "首次到达", "First arrival date"),
         Column("first_seen_at", "timestamp", "最早出现", "Earliest event time"),
         Column("last_seen_at", "timestamp", "最近出现", "Latest event time"),
         Column("last_seen_date", "date", "最近出现日", "Latest business date"),
         Column("event_count", "bigint", "事件数", "Events"),
     ),
+    partition_by=("is_plain",),
 )
 
 IDENTITY_CUSTOMERS = Table(
     layer="_state",
     name="identity_customers",
     label="客户标识数与渠道",
-    grain="one customer",
-    key=("customer_id",),
+    grain="one customer as one night found it; rows add up",
+    key=(),
     columns=(
         Column("customer_id", "string", "客户编号", "The customer"),
         Column("identifiers", "bigint", "标识数", "Identifiers that it has"),
         Column("channels", "array<string>", "渠道", "Channels of the events that it leads, sorted"),
+        Column("customer_count", "bigint", "客户数", "1 as it was found, -1 as it is no more"),
     ),
 )

@@ -6,8 +6,12 @@ the old ones, and no old event is read again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from transforms.events import with_lead
 
 _KEY = ["identifiers", "blocked_identifiers", "is_unbind", "unbound", "source", "channel"]
 _BETWEEN = "\x1f"
@@ -41,6 +45,13 @@ def combine(events: DataFrame, unbinds: DataFrame | None = None) -> DataFrame:
         F.max("event_date").alias("last_seen_date"),
         F.count("*").alias("event_count"),
     )
+
+
+def with_static_lead(combinations: DataFrame, linking_types: Sequence[str]) -> DataFrame:
+    """`combine` with the lead that static rules leave; `is_plain` where they let every identifier link."""
+    others = F.array_except(F.map_keys("identifiers"), F.array(*[F.lit(kind) for kind in linking_types]))
+    is_plain = (F.size("blocked_identifiers") == 0) & (F.size(others) == 0)
+    return with_lead(combinations, linking_types).withColumn("is_plain", is_plain)
 
 
 def unbound_pairs(combinations: DataFrame) -> DataFrame:

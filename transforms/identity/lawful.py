@@ -45,7 +45,7 @@ def unlawful_components(placed: DataFrame, apart: DataFrame, as_of: date, rules:
         if kind.unique:
             broken.append(F.count_if(is_kind) > 1)
         if kind.max_per_customer:
-            broken.append(F.count_if(is_kind & _counts(kind.period_days, as_of)) > kind.max_per_customer)
+            broken.append(F.count_if(is_kind & counts(kind.period_days, as_of)) > kind.max_per_customer)
     if rules.max_customer_size:
         broken.append(F.count("*") > rules.max_customer_size)
     too_many = reduce(lambda left, right: left | right, broken, F.lit(False))
@@ -108,8 +108,8 @@ def refused_links(replayed: DataFrame) -> DataFrame:
     return replayed.where("type_b is not null").select(*PAIR, "reason")
 
 
-def _counts(period_days: int | None, as_of: date) -> Column:
-    """Whether a value counts towards its type's limit."""
+def counts(period_days: int | None, as_of: date) -> Column:
+    """Whether a value of silver.identities counts towards its type's limit as of a date."""
     return F.lit(True) if period_days is None else F.col("last_seen_date") > F.date_sub(F.lit(as_of), period_days)
 
 
@@ -119,7 +119,7 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
     One task works on one component at a time, so a component must fit a worker's memory.
     """
     period = {kind.type: kind.period_days for kind in rules.types if kind.max_per_customer}
-    counted = [(F.col("identifier_type") == name) & _counts(days, as_of) for name, days in period.items()]
+    counted = [(F.col("identifier_type") == name) & counts(days, as_of) for name, days in period.items()]
     is_counted = reduce(lambda left, right: left | right, counted, F.lit(False))
     nodes = placed.select(
         "component",

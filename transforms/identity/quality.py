@@ -14,7 +14,9 @@ from transforms.identity.nodes import KEY, with_component
 
 
 def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
-    """(customer_id, identifiers, channels), key customer_id: how many identifiers, and the channels where it leads.
+    """(customer_id, identifiers, channels, customer_count): how many identifiers, and the channels where it leads.
+
+    One row a customer, whose `customer_count` is 1.
 
     Args:
         identities: silver.identities.
@@ -26,12 +28,25 @@ def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequ
     seen = led.agg(F.bit_or(bit_of("channel", channels)).alias("channels"))
     owned = identities.where("customer_id is not null").select(*KEY, "customer_id").join(seen, KEY, "left")
     counted = owned.groupBy("customer_id").agg(F.count("*").alias("identifiers"), F.bit_or("channels").alias("bits"))
-    return counted.select("customer_id", "identifiers", names_of("bits", channels).alias("channels"))
+    named = names_of("bits", channels).alias("channels")
+    return counted.select("customer_id", "identifiers", named, F.lit(1).cast("bigint").alias("customer_count"))
+
+
+def added_up(customers: DataFrame) -> DataFrame:
+    """Rows of `customers_of`, some of them taken off with a count of -1, less those that cancel out."""
+    columns = customers.columns
+    counted = customers.groupBy("customer_id", "identifiers", "channels").agg(F.sum("customer_count").alias("n"))
+    return counted.where("n != 0").withColumnRenamed("n", "customer_count").select(*columns)
 
 
 def alike(customers: DataFrame) -> DataFrame:
-    """(identifiers, channels, customers), key the first two: how many of `customers_of` are so."""
-    return customers.groupBy("identifiers", "channels").agg(F.count("*").alias("customers"))
+    """(identifiers, channels, customers), key the first two: how many customers are so.
+
+    Args:
+        customers: rows of `customers_of` that add up.
+    """
+    counted = customers.groupBy("identifiers", "channels").agg(F.sum("customer_count").alias("customers"))
+    return counted.where("customers > 0")
 
 
 def component_sizes(counted: DataFrame) -> DataFrame:

@@ -1,21 +1,26 @@
 """The closed part of the identity graph that a night can change.
 
 Customers are closed under the links that were followed, and customers of one unlawful component are tied by the links
-that were refused. So if a part holds whole customers, with every customer that a refused link ends in, all that is
-worked out from its events alone (leads, links, components, refusals, owners) is what it would be among all events.
+that were refused. So if a part holds whole customers, with all that refused links tie them to, all that is worked out
+from its events alone (leads, links, components, refusals, owners) is what it would be among all events.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.contracts import silver
+from transforms.identity.components import connected_components
 from transforms.identity.identifiers import IdentityRules
+from transforms.identity.lawful import counts
 from transforms.identity.links import over_held
-from transforms.identity.nodes import ENDS, KEY
+from transforms.identity.nodes import ENDS, KEY, PAIR, with_component
+
+_CUSTOMER = ""  # stands for the type of a customer's number: no identifier's type is empty
 
 
 def carried_by(combinations: DataFrame, identities: DataFrame) -> DataFrame:
@@ -80,20 +85,72 @@ def carrying_any(combinations: DataFrame, wanted: DataFrame, types: list[str]) -
     return marked.where(is_wanted).select(*combinations.columns)
 
 
-def tied(starts: DataFrame, refusals: DataFrame) -> DataFrame:
-    """Identifiers whose customers a change at some of them can reach, key (identifier_type, identifier).
+def carrying_led(combinations: DataFrame, wanted: DataFrame, held: DataFrame, types: list[str]) -> DataFrame:
+    """`carrying_any` of a closed part's identifiers, by one look at the leads of most combinations.
+
+    Whatever a combination carries is linked to its lead, or refused, and so in the lead's part. But static rules leave
+    leads that too many people hold, what was unbound is linked no more, and an unbinding is no evidence.
 
     Args:
-        starts: (identifier_type, identifier).
-        refusals: silver.identity_refusals of the night before.
+        combinations: with their static leads.
+        wanted: (identifier_type, identifier) of the part.
+        held: those that too many people hold, in the part or not.
     """
-    audited = refusals.where("reason not in ('blocked_value', 'over_limit')")
-    refused = reduce(DataFrame.union, [audited.select(*end) for end in ENDS]).toDF(*KEY)
-    return starts.select(*KEY).union(refused).distinct()
+    lead = [f"lead_{name}" for name in KEY]
+    sought = wanted.select(*KEY).union(held.select(*KEY)).distinct().toDF(*lead).withColumn("_is_sought", F.lit(True))
+    looked = combinations.join(F.broadcast(sought), lead, "left")
+    near = looked.where("_is_sought or is_unbind or size(unbound) > 0").select(*combinations.columns)
+    return carrying_any(near, wanted, types)
 
 
-def whole_customers(some: DataFrame, identities: DataFrame) -> DataFrame:
-    """(identifier_type, identifier, customer_id) of all customers that hold one of some identifiers."""
-    owned = identities.where("customer_id is not null").select(*KEY, "customer_id")
-    owners = owned.join(F.broadcast(some), KEY, "left_semi").select("customer_id").distinct()
-    return owned.join(F.broadcast(owners), "customer_id", "left_semi").select(*owned.columns)
+def owners_around(starts: DataFrame, refusals: DataFrame, identities: DataFrame, is_due: Column) -> DataFrame:
+    """(identifier_type, identifier, customer_id, is_start) of some identifiers and of those that links refuse.
+
+    Args:
+        starts: (identifier_type, identifier) that may change.
+        refusals, identities: silver.identity_refusals and identities of the night before.
+        is_due: whether a row of silver.identities may change by the date alone; it is one of the starts then.
+    """
+    ends = reduce(DataFrame.union, [_audited(refusals).select(*end) for end in ENDS]).toDF(*KEY)
+    marked = starts.select(*KEY, F.lit(True).alias("_starts")).unionByName(ends.withColumn("_starts", F.lit(False)))
+    sought = F.broadcast(marked.groupBy(*KEY).agg(F.max("_starts").alias("_starts")))
+    joined = identities.where("customer_id is not null").join(sought, KEY, "left")
+    found = joined.where(F.col("_starts").isNotNull() | is_due)
+    return found.select(*KEY, "customer_id", (F.coalesce("_starts", F.lit(False)) | is_due).alias("is_start"))
+
+
+def tied_customers(around: DataFrame, refusals: DataFrame) -> DataFrame:
+    """(customer_id,) of all customers that a change at the starts can reach.
+
+    Args:
+        around: `owners_around`.
+    """
+    of_customer = [F.lit(_CUSTOMER).alias("type_b"), F.col("customer_id").alias("value_b")]
+    held = around.select(*[F.col(name).alias(end) for name, end in zip(KEY, ENDS[0], strict=True)], *of_customer)
+    ties = _audited(refusals).select(*PAIR)
+    placed = with_component(around, connected_components(held.unionByName(ties)), "inner")
+    reached = placed.groupBy("component").agg(
+        F.max("is_start").alias("is_reached"), F.collect_set("customer_id").alias("customers")
+    )
+    return reached.where("is_reached").select(F.explode("customers").alias("customer_id"))
+
+
+def due(rules: IdentityRules, then: date, as_of: date) -> Column:
+    """Whether an identifier of silver.identities counted towards its type's limit then, and does no longer."""
+    limited = [kind for kind in rules.types if kind.max_per_customer and kind.period_days]
+    ended = [
+        (F.col("identifier_type") == kind.type) & counts(kind.period_days, then) & ~counts(kind.period_days, as_of)
+        for kind in limited
+    ]
+    return reduce(Column.__or__, ended, F.lit(False))
+
+
+def whole_customers(customers: DataFrame, identities: DataFrame) -> DataFrame:
+    """(identifier_type, identifier, customer_id) of all that some customers hold."""
+    owned = identities.select(*KEY, "customer_id")
+    return owned.join(F.broadcast(customers), "customer_id", "left_semi").select(*owned.columns)
+
+
+def _audited(refusals: DataFrame) -> DataFrame:
+    """Links that the audit refused: a value that a rule keeps from linking ties nobody."""
+    return refusals.where("rule is null")
