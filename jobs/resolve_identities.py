@@ -22,6 +22,7 @@ from jobs.runtime.session import narrow_rows
 from jobs.runtime.tables import Basis, Commit
 from jobs.runtime.touched import Part, touched_part
 from transforms.contracts import Table, gold, silver
+from transforms.contracts.state import IDENTITY_CUSTOMERS
 from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
     changed_owners,
@@ -68,27 +69,31 @@ def run(ctx: JobContext) -> None:
         part = touched_part(ctx, combinations)
         held = _held(ctx, combinations) if part is None else part.held
         judged = _judged(ctx, combinations if part is None else part.combinations, held)
-        inside = judged if part is None else ctx.settled(judged, 0)
-        bad = _bad_values(ctx, combinations, held, part)
-        resolved = _resolve(ctx, inside, known.sources, bad, part)
+        inside = judged if part is None or held is None else ctx.settled(judged, _OF_PART)
+        resolved = _resolve(ctx, inside, known.sources, _bad_values(ctx, combinations, held, part), part)
         before = _mapping_before(ctx) if part is None else part.before
-        with ctx.interpreted(None if part is None else 0):
-            is_few = _write_changes(ctx, resolved, before, ctx.event_count if part is None else _OF_PART)
-        _, measured = side_by_side(
-            lambda: _write_history(ctx, is_few),
-            lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, known.channels, part)),
+        _, (_, measured) = side_by_side(
+            lambda: [ctx.tables.replace(*unwritten) for unwritten in resolved.unwritten],
+            lambda: side_by_side(
+                lambda: None if ctx.tables.is_past else _write_changes(ctx, resolved, before, part),
+                lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, known.channels, part)),
+            ),
         )
-        everybody = before if part is None else ctx.tables.read(silver.IDENTITIES, part.version)
-        _write_quality(ctx, measured.unionByName(_change_rate(ctx, everybody)))
+        _write_quality(ctx, measured.unionByName(_change_rate(ctx, before, part)))
 
 
 @dataclass(frozen=True)
 class _Resolved:
-    """What the night worked out: of the part that it looked at, or of all, in the columns of the tables."""
+    """What the night worked out: of the part that it looked at, or of all, in the columns of the tables.
+
+    Attributes:
+        unwritten: tables that are still to be written, with all their rows.
+    """
 
     links: DataFrame
     identities: DataFrame
     refusals: DataFrame
+    unwritten: Sequence[tuple[Table, DataFrame, Basis]] = ()
 
 
 def _bad_values(ctx: JobContext, combinations: DataFrame, held: DataFrame | None, part: Part | None) -> DataFrame:
@@ -121,7 +126,6 @@ def _resolve(
     evidence = with_decisions(link_identifiers(inside, rules.linking, sources), must_links(ctx))
     evidence = with_matches(ctx, evidence)
     seen = identifiers_seen(inside, rules.linking)
-    seen, repeated = (seen, None) if part is None else (part.of(seen, KEY), part.repeated)
 
     def write_bad() -> Commit:
         return ctx.tables.replace(silver.IDENTITY_BAD_VALUES, bad.coalesce(1))
@@ -131,19 +135,30 @@ def _resolve(
         links = ctx.tables.read(silver.IDENTITY_LINKS)
         placed, replayed = _audited(ctx, seen, links, ctx.event_count)
     else:
-        links = ctx.settled(part.of(evidence.select(*silver.IDENTITY_LINKS.column_names), ENDS[0]), 0)
+        links = ctx.settled(part.of(evidence.select(*silver.IDENTITY_LINKS.column_names), ENDS[0]), _OF_PART)
+        others = part.beside(ctx.tables.read(silver.IDENTITY_LINKS), ENDS[0])
         (placed, replayed), _ = side_by_side(
-            lambda: _audited(ctx, seen, links, _OF_PART),
-            lambda: (write_bad(), _renewed(ctx, silver.IDENTITY_LINKS, links, part, ENDS[0])),
+            lambda: _audited(ctx, part.of(seen, KEY), links, _OF_PART),
+            lambda: (write_bad(), ctx.tables.replace(silver.IDENTITY_LINKS, others.unionByName(links))),
         )
     named = name_customers(lawful_components(placed, replayed), rules)
     refused = _refusals(ctx, inside, links, refused_links(replayed))
-    (identities, _), (refusals, refusal_count) = side_by_side(
-        lambda: _put(ctx, silver.IDENTITIES, named, part, KEY, repeated, basis(ctx)),
-        lambda: _put(ctx, silver.IDENTITY_REFUSALS, refused, part, ENDS[0]),
+    if part is None:
+        side_by_side(
+            lambda: ctx.tables.replace(silver.IDENTITIES, named, basis(ctx)),
+            lambda: ctx.tables.replace(silver.IDENTITY_REFUSALS, refused),
+        )
+        return _Resolved(links, ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_REFUSALS))
+    identities, refusals = side_by_side(
+        lambda: ctx.settled(named.select(*silver.IDENTITIES.column_names), _OF_PART),
+        lambda: ctx.settled(part.of(refused, ENDS[0]), _OF_PART),
     )
-    ctx.facts["refused links"] = refusal_count
-    return _Resolved(links, identities, refusals)
+    known, known_refusals = ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_REFUSALS)
+    whole: Sequence[tuple[Table, DataFrame, Basis]] = (
+        (silver.IDENTITIES, part.of_others(known).unionByName(identities), basis(ctx)),
+        (silver.IDENTITY_REFUSALS, part.beside(known_refusals, ENDS[0]).unionByName(refusals), {}),
+    )
+    return _Resolved(links, identities, refusals, whole)
 
 
 def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
@@ -157,45 +172,6 @@ def _judged(ctx: JobContext, combinations: DataFrame, held: DataFrame | None) ->
     """Combinations on which over-held values are blocked, and lead nothing."""
     rules = ctx.settings.identity
     return combinations if held is None else without_linking_power(combinations, held, rules)
-
-
-def _put(
-    ctx: JobContext,
-    table: Table,
-    rows: DataFrame,
-    part: Part | None,
-    end: Sequence[str],
-    renewed: DataFrame | None = None,
-    basis: Basis | None = None,
-) -> tuple[DataFrame, int]:
-    """Write rows as the whole table, or as its rows of the part; given back with the number of rows in the table.
-
-    Args:
-        end: the table's columns that name the identifier by which its rows belong to the part.
-        renewed: rows beyond the part that take the place of those with their key.
-    """
-    if part is None:
-        written = ctx.tables.replace(table, rows, basis)
-        return ctx.tables.read(table), written.rows
-    mine = ctx.settled(part.of(rows.select(*table.column_names), end), 0)
-    return mine, _renewed(ctx, table, mine, part, end, renewed, basis)
-
-
-def _renewed(
-    ctx: JobContext,
-    table: Table,
-    mine: DataFrame,
-    part: Part,
-    end: Sequence[str],
-    renewed: DataFrame | None = None,
-    basis: Basis | None = None,
-) -> int:
-    """Write the table with these rows as its rows of the part, as in `_put`; the number of rows in it."""
-    together = part.beside(ctx.tables.read(table), end).unionByName(mine)
-    if renewed is not None:
-        keys = F.broadcast(renewed.select(*table.key))
-        together = together.join(keys, list(table.key), "left_anti").unionByName(renewed)
-    return ctx.tables.replace(table, together, basis).rows
 
 
 def _audited(ctx: JobContext, seen: DataFrame, links: DataFrame, rows: int) -> tuple[DataFrame, DataFrame]:
@@ -221,59 +197,70 @@ def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refus
     return blocked.select(*columns).unionByName(audited.select(*columns))
 
 
-def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, rows: int) -> bool:
-    """Who has another owner than before, and why; whether they are few.
-
-    Args:
-        rows: as `ctx.settled` takes them.
-
-    A past date is rebuilt beside the lake, whose log has it already.
-    """
-    if ctx.tables.is_past:
-        return True
+def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, part: Part | None) -> None:
+    """Who has another owner than before, and why; a past date is rebuilt beside the lake, whose log has it already."""
+    rows = ctx.event_count if part is None else _OF_PART
     changed = ctx.settled(changed_owners(before, now.identities), rows)
     is_few = changed.count() <= _FEW
     told = ctx.settled(told_changes(changed, before, now.identities, is_few), rows)
     kinds = {row.change for row in told.select("change").distinct().collect()}
     changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
-    ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date)
-    return is_few
+    log = ctx.tables.read_or_empty(silver.IDENTITY_CHANGES).where(F.col("run_date") < F.lit(ctx.run_date))
+    side_by_side(
+        lambda: _write_history(ctx, log, told, is_few),
+        lambda: ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date),
+    )
 
 
-def _write_history(ctx: JobContext, is_few: bool) -> None:
-    """The log as days: extended by today's changes where it holds all before them."""
-    if ctx.tables.is_past:
-        return
-    log, history = ctx.tables.read(silver.IDENTITY_CHANGES), ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)
-    new = log.where(F.col("run_date") == F.lit(ctx.run_date))
-    is_whole = _is_in_step(ctx, log)
-    extended = extend_history(history, new, ctx.run_date, is_few) if is_whole else identity_history(log)
+def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: bool) -> None:
+    """The log as days: extended by today's changes where it holds all before them.
+
+    Args:
+        log: the changes before today.
+        told: `told_changes` of today.
+    """
+    history = ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)
+    if _is_in_step(ctx, log):
+        extended = extend_history(history, told, ctx.run_date, is_few)
+    else:
+        today = told.withColumn("run_date", F.lit(ctx.run_date))
+        extended = identity_history(log.unionByName(today, allowMissingColumns=True))
     ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
 
 
-def _change_rate(ctx: JobContext, before: DataFrame) -> DataFrame:
-    """The share of ids that changed since the run before, as (metric, value)."""
+def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataFrame:
+    """The share of ids that changed since the run before, as (metric, value).
+
+    Args:
+        before: who owned what then, where no part was taken.
+    """
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
+    if part is None:
+        known = before.where(F.col("identifier_type").isin(anchors)).agg(F.countDistinct("customer_id").alias("known"))
+    else:
+        kept = ctx.tables.read(IDENTITY_CUSTOMERS, part.version).where("is_anchored")
+        known = kept.agg(F.sum("customer_count").alias("known"))
     changes = ctx.tables.of_lake().read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
-    return as_metrics(id_change_rate(changes, before.where("customer_id is not null"), anchors))
+    return as_metrics(id_change_rate(changes, known, anchors))
 
 
 def _mapping_before(ctx: JobContext) -> DataFrame:
     """(identifier_type, identifier, customer_id) as the run before left it."""
     lake = ctx.tables.of_lake()
     log, history = lake.read_or_empty(silver.IDENTITY_CHANGES), lake.read_or_empty(silver.IDENTITY_HISTORY)
+    log = log.where(F.col("run_date") < F.lit(ctx.run_date))
     known = mapping_on(history, ctx.run_date) if _is_in_step(ctx, log) else mapping_before(log, ctx.run_date)
     return ctx.settled(known, ctx.event_count)
 
 
 def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
     """Whether the history holds all that the log says before today: a night may have died between the two."""
-    kept = ctx.tables.of_lake().last_commit(silver.IDENTITY_HISTORY)
-    if kept is None:
-        return False
-    later = F.col("run_date") > F.lit(kept.metadata["run_date"]).cast("date")
-    return log.where(later & (F.col("run_date") < F.lit(ctx.run_date))).isEmpty()
+    commits = [ctx.tables.of_lake().last_commit(t) for t in (silver.IDENTITY_HISTORY, silver.IDENTITY_CHANGES)]
+    dates = [commit.metadata["run_date"] for commit in commits if commit]
+    if len(dates) < 2 or dates[1] <= dates[0]:
+        return len(dates) == 2
+    return log.where(F.col("run_date") > F.lit(dates[0]).cast("date")).isEmpty()
 
 
 def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:
@@ -291,6 +278,7 @@ def _write_quality(ctx: JobContext, measured: DataFrame) -> None:
     dated = measured.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
     ctx.tables.overwrite_slice(gold.IDENTITY_QUALITY, dated, run_date=ctx.run_date)
     known = {row.metric: row.value for row in dated.collect()}
+    ctx.facts["refused links"] = ctx.tables.written[silver.IDENTITY_REFUSALS.full_name].rows
     ctx.facts["identifiers"] = int(known.get("identifiers", 0))
     ctx.facts["customers"] = int(known.get("customers", 0))
     changed = known.get("id_change_rate", 0)

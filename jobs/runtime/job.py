@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -41,6 +43,7 @@ _PARTITIONS = "spark.sql.shuffle.partitions"
 _ROWS_PER_PARTITION = 500_000
 _KEPT_ROWS = 1_000_000
 _SETTLED_ROWS = 1_000_000
+_POOLS = cycle(range(8))  # as many as are ever in use at once, since a scheduler forgets none
 
 
 class AuditRefused(RuntimeError):
@@ -232,9 +235,18 @@ Other = TypeVar("Other")
 
 
 def side_by_side(one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
-    """Two actions that need nothing of each other: planning a query takes one core, whatever its rows."""
+    """Two actions that need nothing of each other: planning a query takes one core, whatever its rows.
+
+    The second has a pool of its own: where the scheduler is fair, small jobs do not wait for the tasks of a large one.
+    """
+    pool = f"beside-{next(_POOLS)}"
+
+    def aside() -> Other:
+        SparkContext.getOrCreate().setLocalProperty("spark.scheduler.pool", pool)
+        return other()
+
     with ThreadPoolExecutor(1) as thread:
-        pending = thread.submit(other)
+        pending = thread.submit(aside)
         return one(), pending.result()
 
 

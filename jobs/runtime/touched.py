@@ -20,8 +20,8 @@ from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.touched import (
     carried_by,
     carrying_any,
-    carrying_led,
     due,
+    led_by,
     newly_over_held,
     owners_around,
     seen_again,
@@ -33,34 +33,56 @@ _MOST = 2_000_000  # identifiers that are broadcast, some 100 bytes each
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a night looks at, and what was known of it the night before.
+class Closed:
+    """Whole customers, and those that a refused link ties to them.
 
     Attributes:
-        identifiers: (identifier_type, identifier) of whole customers.
-        combinations: of all events that carry one of them.
-        repeated: silver.identities' rows of blocked identifiers that were seen again.
-        held: (identifier_type, identifier) of all values that too many people hold, in the part or not.
-        recounted: those of `held` whose holders may be others than the night before.
-        before: (identifier_type, identifier, customer_id) of the part, the night before.
-        version: silver.identities' version of the night before.
+        identifiers: (identifier_type, identifier) of them, and those that no customer held the night before.
+        count: how many they are.
+        new: those that no customer held the night before.
+        customers: (customer_id,) of the night before.
+        before: (identifier_type, identifier, customer_id) of the night before.
+        combinations: of all events that carry one of the identifiers.
     """
 
     identifiers: DataFrame
-    combinations: DataFrame
-    repeated: DataFrame
-    held: DataFrame
-    recounted: DataFrame
+    count: int
+    new: DataFrame
+    customers: DataFrame
     before: DataFrame
-    version: int
+    combinations: DataFrame
 
     def of(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """The rows whose identifier, in the two columns of `end`, is in the part."""
-        return _inside(self.identifiers, rows, end)
+        return rows.join(F.broadcast(self.identifiers.toDF(*end)), list(end), "left_semi").select(*rows.columns)
 
     def beside(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """All other rows."""
         return rows.join(F.broadcast(self.identifiers.toDF(*end)), list(end), "left_anti").select(*rows.columns)
+
+
+@dataclass(frozen=True)
+class Part(Closed):
+    """What a night looks at, and what was known of it the night before.
+
+    Attributes:
+        repeated: silver.identities' rows of blocked identifiers that were seen again.
+        held: (identifier_type, identifier) of all values that too many people hold, in the part or not; None: none.
+        recounted: those of `held` whose holders may be others than the night before.
+        version: of the customers as they were kept the night before.
+    """
+
+    repeated: DataFrame
+    held: DataFrame | None
+    recounted: DataFrame
+    version: int
+
+    def of_others(self, identities: DataFrame) -> DataFrame:
+        """silver.identities' rows of everybody else, and of blocked identifiers as they are now."""
+        unowned = self.new.union(self.repeated.select(*KEY))
+        rest = identities.join(F.broadcast(self.customers), "customer_id", "left_anti")
+        rest = rest.join(F.broadcast(unowned), KEY, "left_anti").select(*identities.columns)
+        return rest.unionByName(self.repeated)
 
 
 def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
@@ -79,7 +101,7 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
     arrived = ctx.settled(carried_by(combine(events), known), 0)
     known_held = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
     held = ctx.settled(known_held, 0)
-    starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx))
+    starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx)).distinct()
     closed = _closed(ctx, combinations, starts, known, held)
     # All events that carry what arrived are in it, so that holders are counted and their events found there.
     found = None if closed is None else newly_over_held(closed.combinations, arrived, rules)
@@ -89,28 +111,23 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
         led = carrying_any(closed.combinations, new, [kind.type for kind in rules.types if kind.max_holders])
         beside = ctx.settled(carried_by(led, known), 0)
         recounted = recounted.union(beside.select(*KEY))
-        starts, held = starts.union(beside.where("not is_blocked").select(*KEY)), held.union(new)
+        starts, held = starts.union(beside.where("not is_blocked").select(*KEY)).distinct(), held.union(new)
         closed = _closed(ctx, combinations, starts, known, held)
     if closed is None:
         return None
-    version = ctx.tables.version(silver.IDENTITIES)
-    recounted = ctx.settled(recounted.join(F.broadcast(held), KEY, "left_semi").distinct(), 0)
-    again = seen_again(arrived)
-    return Part(closed.identifiers, closed.combinations, again, held, recounted, closed.before, version)
-
-
-@dataclass(frozen=True)
-class _Closed:
-    """Whole customers, as in `Part`."""
-
-    identifiers: DataFrame
-    combinations: DataFrame
-    before: DataFrame
+    ctx.facts["looked at again"] = closed.count
+    return Part(
+        **vars(closed),
+        repeated=ctx.settled(seen_again(arrived).join(F.broadcast(closed.new), KEY, "left_anti"), 0),
+        held=None if held.isEmpty() else held,
+        recounted=ctx.settled(recounted.join(F.broadcast(held), KEY, "left_semi").distinct(), 0),
+        version=ctx.tables.version(IDENTITY_CUSTOMERS),
+    )
 
 
 def _closed(
     ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame, held: DataFrame
-) -> _Closed | None:
+) -> Closed | None:
     """All that a change at some identifiers can reach; None where it is too much to be broadcast."""
     rules, then = ctx.settings.identity, ctx.tables.last_commit(silver.IDENTITIES)
     assert then is not None
@@ -118,17 +135,19 @@ def _closed(
     refusals = ctx.tables.read(silver.IDENTITY_REFUSALS)
     around = ctx.settled(owners_around(starts, refusals, known, is_due), 0)
     # Worked out now: a Delta table that is read later has tonight's rows.
-    before = ctx.settled(whole_customers(tied_customers(around, refusals), known), 0)
-    part = ctx.settled(before.select(*KEY).union(starts).distinct(), 0)  # new ones are known to no customer
-    if (count := part.count()) > _MOST:
+    customers = ctx.settled(tied_customers(around, refusals), 0)
+    before = ctx.settled(whole_customers(customers, known), 0)
+    new = ctx.settled(starts.join(F.broadcast(around), KEY, "left_anti"), 0)
+    identifiers = before.select(*KEY).union(new)
+    if (count := identifiers.count()) > _MOST:
         return None
-    ctx.facts["looked at again"] = count
-    inside = carrying_led(combinations, part, held, [kind.type for kind in rules.types])
-    return _Closed(part, ctx.settled(inside, ctx.event_count), before)
-
-
-def _inside(part: DataFrame, rows: DataFrame, end: Sequence[str] = KEY) -> DataFrame:
-    return rows.join(F.broadcast(part.toDF(*end)), list(end), "left_semi").select(*rows.columns)
+    near = ctx.settled(led_by(combinations, identifiers, held), 0)
+    others, columns = near.where("not is_led"), combinations.columns
+    inside = near.where("is_led").select(*columns)
+    if not others.isEmpty():
+        carrying = carrying_any(others.select(*columns), identifiers, [kind.type for kind in rules.types])
+        inside = inside.union(carrying)
+    return Closed(identifiers, count, new, customers, before, inside)
 
 
 def _decided(ctx: JobContext) -> DataFrame:

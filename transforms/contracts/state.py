@@ -39,6 +39,7 @@ IDENTITY_CUSTOMERS = Table(
         Column("customer_id", "string", "客户编号", "The customer"),
         Column("identifiers", "bigint", "标识数", "Identifiers that it has"),
         Column("channels", "array<string>", "渠道", "Channels of the events that it leads, sorted"),
+        Column("is_anchored", "boolean", "有锚点", "Has an identifier of an anchor type"),
         Column("customer_count", "bigint", "客户数", "1 as it was found, -1 as it is no more"),
     ),
 )

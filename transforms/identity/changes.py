@@ -123,19 +123,21 @@ def extend_history(history: DataFrame, changes: DataFrame, day: date, is_few: bo
     return closed.select(*columns).unionByName(new.select(*columns))
 
 
-def id_change_rate(changes: DataFrame, before: DataFrame, anchor_types: list[str]) -> DataFrame:
+def id_change_rate(changes: DataFrame, known: DataFrame, anchor_types: list[str]) -> DataFrame:
     """One row `id_change_rate`: of the customers that had an anchor-type identifier, the share whose id is another now.
 
     Anonymous visitors, whose id changes once when they are identified, are so left out. Null on the first run.
+
+    Args:
+        changes: silver.identity_changes of a run date.
+        known: one row `known`, how many customers had an anchor-type identifier before.
     """
-    known = before.where(F.col("identifier_type").isin(anchor_types)).select("customer_id").distinct()
     moved = changes.where(F.col("change").isin("merged", "split", "moved", "retired"))
-    lost = moved.where(F.col("identifier_type").isin(anchor_types)).select(
-        F.col("previous_customer_id").alias("customer_id"), F.lit(1).alias("_lost")
+    lost = moved.where(F.col("identifier_type").isin(anchor_types)).agg(
+        F.countDistinct("previous_customer_id").alias("n")
     )
-    joined = known.join(lost.distinct(), "customer_id", "left")
-    rate = F.try_divide(F.count("_lost"), F.count("*"))
-    return joined.agg(F.round(rate.cast("double"), 6).alias("id_change_rate"))
+    rate = F.try_divide("n", "known").cast("double")
+    return lost.crossJoin(known).select(F.round(rate, 6).alias("id_change_rate"))
 
 
 def _of_kind(told: DataFrame, kinds: Collection[str], *wanted: str) -> DataFrame:

@@ -13,30 +13,38 @@ from transforms.identity.components import connected_components
 from transforms.identity.nodes import KEY, with_component
 
 
-def customers_of(identities: DataFrame, seen_together: DataFrame, channels: Sequence[str]) -> DataFrame:
-    """(customer_id, identifiers, channels, customer_count): how many identifiers, and the channels where it leads.
+def customers_of(
+    identities: DataFrame, seen_together: DataFrame, channels: Sequence[str], anchors: Sequence[str]
+) -> DataFrame:
+    """How many identifiers each customer has, and the channels where it leads; one row a customer.
 
-    One row a customer, whose `customer_count` is 1.
+    Columns of `_state.identity_customers`: `is_anchored`, whether it has an identifier of an anchor type, and
+    `customer_count`, which is 1.
 
     Args:
         identities: silver.identities.
         seen_together: events, or combinations of their identifiers, with `channel` and lead; guests count nowhere.
         channels: all channels among them.
+        anchors: the anchor types.
     """
     lead = [F.col(f"lead_{name}").alias(name) for name in KEY]
     led = seen_together.where("lead_identifier is not null").groupBy(*lead)
     seen = led.agg(F.bit_or(bit_of("channel", channels)).alias("channels"))
     owned = identities.where("customer_id is not null").select(*KEY, "customer_id").join(seen, KEY, "left")
-    counted = owned.groupBy("customer_id").agg(F.count("*").alias("identifiers"), F.bit_or("channels").alias("bits"))
-    named = names_of("bits", channels).alias("channels")
-    return counted.select("customer_id", "identifiers", named, F.lit(1).cast("bigint").alias("customer_count"))
+    counted = owned.groupBy("customer_id").agg(
+        F.count("*").alias("identifiers"),
+        F.bit_or("channels").alias("bits"),
+        F.bool_or(F.col("identifier_type").isin(*anchors)).alias("is_anchored"),
+    )
+    named, one = names_of("bits", channels).alias("channels"), F.lit(1).cast("bigint")
+    return counted.select("customer_id", "identifiers", named, "is_anchored", one.alias("customer_count"))
 
 
 def added_up(customers: DataFrame) -> DataFrame:
     """Rows of `customers_of`, some of them taken off with a count of -1, less those that cancel out."""
-    columns = customers.columns
-    counted = customers.groupBy("customer_id", "identifiers", "channels").agg(F.sum("customer_count").alias("n"))
-    return counted.where("n != 0").withColumnRenamed("n", "customer_count").select(*columns)
+    alike = [name for name in customers.columns if name != "customer_count"]
+    counted = customers.groupBy(*alike).agg(F.sum("customer_count").alias("customer_count"))
+    return counted.where("customer_count != 0").select(*customers.columns)
 
 
 def alike(customers: DataFrame) -> DataFrame:

@@ -85,22 +85,24 @@ def carrying_any(combinations: DataFrame, wanted: DataFrame, types: list[str]) -
     return marked.where(is_wanted).select(*combinations.columns)
 
 
-def carrying_led(combinations: DataFrame, wanted: DataFrame, held: DataFrame, types: list[str]) -> DataFrame:
-    """`carrying_any` of a closed part's identifiers, by one look at the leads of most combinations.
+def led_by(combinations: DataFrame, wanted: DataFrame, held: DataFrame) -> DataFrame:
+    """The combinations that may carry one of a closed part's identifiers, with `is_led`, whether one of them leads.
 
-    Whatever a combination carries is linked to its lead, or refused, and so in the lead's part. But static rules leave
-    leads that too many people hold, what was unbound is linked no more, and an unbinding is no evidence.
+    Whatever a combination carries is linked to its lead, or refused, and so in the part of its lead. But static rules
+    leave leads that too many people hold, what was unbound is linked no more, and an unbinding is no evidence: of
+    these, which are few, it has to be seen what they carry.
 
     Args:
         combinations: with their static leads.
         wanted: (identifier_type, identifier) of the part.
-        held: those that too many people hold, in the part or not.
+        held: those that too many people hold.
     """
     lead = [f"lead_{name}" for name in KEY]
-    sought = wanted.select(*KEY).union(held.select(*KEY)).distinct().toDF(*lead).withColumn("_is_sought", F.lit(True))
+    others = held.join(wanted, KEY, "left_anti").select(*KEY, F.lit(False))
+    sought = wanted.select(*KEY, F.lit(True)).union(others).toDF(*lead, "_is_wanted")
     looked = combinations.join(F.broadcast(sought), lead, "left")
-    near = looked.where("_is_sought or is_unbind or size(unbound) > 0").select(*combinations.columns)
-    return carrying_any(near, wanted, types)
+    near = looked.where("_is_wanted is not null or is_unbind or size(unbound) > 0")
+    return near.select(*combinations.columns, F.coalesce("_is_wanted", F.lit(False)).alias("is_led"))
 
 
 def owners_around(starts: DataFrame, refusals: DataFrame, identities: DataFrame, is_due: Column) -> DataFrame:
