@@ -54,11 +54,14 @@ class Closed:
 
     def of(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """The rows whose identifier, in the two columns of `end`, is in the part."""
-        return rows.join(F.broadcast(self.identifiers.toDF(*end)), list(end), "left_semi").select(*rows.columns)
+        return rows.join(self._sought(end), list(end), "left_semi").select(*rows.columns)
 
     def beside(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """All other rows."""
-        return rows.join(F.broadcast(self.identifiers.toDF(*end)), list(end), "left_anti").select(*rows.columns)
+        return rows.join(self._sought(end), list(end), "left_anti").select(*rows.columns)
+
+    def _sought(self, end: Sequence[str]) -> DataFrame:
+        return F.broadcast(self.identifiers.toDF(*end))  # else the millions of rows that they are sought in are moved
 
 
 @dataclass(frozen=True)
