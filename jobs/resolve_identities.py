@@ -25,6 +25,7 @@ from transforms.contracts import Table, gold, silver
 from transforms.contracts.state import IDENTITY_CUSTOMERS
 from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
+    anchored_customers,
     changed_owners,
     extend_history,
     id_change_rate,
@@ -237,7 +238,7 @@ def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataF
     """
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
     if part is None:
-        known = before.where(F.col("identifier_type").isin(anchors)).agg(F.countDistinct("customer_id").alias("known"))
+        known = anchored_customers(before, anchors)
     else:
         kept = ctx.tables.read(IDENTITY_CUSTOMERS, part.version).where("is_anchored")
         known = kept.agg(F.sum("customer_count").alias("known"))

@@ -346,7 +346,7 @@ def test_sizes_of_components(spark: SparkSession) -> None:
     sizes = [1, 1, 1, 5]
     rows = [identity("device", f"{n}.{k}", f"C{n}") for n, size in enumerate(sizes) for k in range(size)]
     identities = frame(spark, silver.IDENTITIES, [*rows, identity("phone", "b", None)])
-    customers = customers_of(identities, frame(spark, silver.EVENTS, []), ["app"])
+    customers = customers_of(identities, frame(spark, silver.EVENTS, []), ["app"], ["member"])
     found = metrics(component_sizes(alike(customers)).collect())
     assert found == {
         "customers": 4,
@@ -362,7 +362,9 @@ def test_percentiles_are_reached_by_that_share_of_customers(spark: SparkSession)
     """Of 100 customers of sizes 1 to 100, half have at most 50; of 101 not quite."""
     for most, half in ((100, 50), (101, 51)):
         rows = [identity("device", f"{n}.{k}", f"C{n}") for n in range(1, most + 1) for k in range(n)]
-        customers = customers_of(frame(spark, silver.IDENTITIES, rows), frame(spark, silver.EVENTS, []), ["app"])
+        customers = customers_of(
+            frame(spark, silver.IDENTITIES, rows), frame(spark, silver.EVENTS, []), ["app"], ["member"]
+        )
         found = metrics(component_sizes(alike(customers)).collect())
         assert [found[f"component_size_p{p}"] for p in (50, 90, 99)] == [
             half,
@@ -373,13 +375,16 @@ def test_percentiles_are_reached_by_that_share_of_customers(spark: SparkSession)
 
 def test_match_rates_are_shares_of_the_first_channels_customers(spark: SparkSession) -> None:
     known = [
-        ("C1", 2, ["app", "ecommerce"]),
-        ("C2", 1, ["app"]),
-        ("C3", 9, ["app"]),
-        ("C4", 1, ["store_pos"]),  # nobody else knows them
-        ("C5", 1, []),  # leads no event
+        ("C1", 2, ["app", "ecommerce"], 1),
+        ("C2", 1, ["app"], 1),
+        ("C3", 9, ["app"], 1),
+        ("C4", 1, ["store_pos"], 1),  # nobody else knows them
+        ("C5", 1, [], 1),  # leads no event
+        ("C6", 3, ["app", "store_pos"], 1),  # was found one night, and is no more
+        ("C6", 3, ["app", "store_pos"], -1),
     ]
-    customers = spark.createDataFrame(known, "customer_id string, identifiers bigint, channels array<string>")
+    schema = "customer_id string, identifiers bigint, channels array<string>, customer_count bigint"
+    customers = spark.createDataFrame(known, schema)
     assert metrics(match_rates(alike(customers)).collect()) == {
         "match_rate:app:ecommerce": pytest.approx(1 / 3, abs=1e-6),
         "match_rate:ecommerce:app": 1,

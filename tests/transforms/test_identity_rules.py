@@ -15,6 +15,7 @@ from transforms.contracts import conform, silver
 from transforms.events import with_lead
 from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
+    anchored_customers,
     changed_owners,
     extend_history,
     id_change_rate,
@@ -54,6 +55,7 @@ RULES = IdentityRules(
     )
 )
 PAIR = "type_a string, value_a string, type_b string, value_b string"
+ANCHORS = ["member", "phone"]
 
 
 def together(number: int, day: date = DAY, kind: str = "visit", **held: str) -> dict[str, Any]:
@@ -287,7 +289,7 @@ def test_each_night_tells_what_changed_and_why(spark: SparkSession) -> None:
             mapping[row.identifier] = row.customer_id
         assert mapping == {row.identifier: row.customer_id for row in identities.collect()}, night
         changes = frame(spark, silver.IDENTITY_CHANGES, [row.asDict() for row in found])
-        rates.append(id_change_rate(changes, before, ["member", "phone"]).collect()[0][0])
+        rates.append(id_change_rate(changes, anchored_customers(before, ANCHORS), ANCHORS).collect()[0][0])
         log = log.unionByName(changes)
         for _ in range(2):  # a night that runs twice
             kept = extend_history(kept, changes, night).localCheckpoint()
@@ -308,4 +310,6 @@ def test_a_known_customer_who_gets_another_id_raises_the_rate(spark: SparkSessio
         {**moved, "identifier_type": "cookie", "identifier": "x", "customer_id": "CA", "previous_customer_id": "CX"},
     ]
     changes = frame(spark, silver.IDENTITY_CHANGES, rows)
-    assert id_change_rate(changes, before, ["member"]).collect()[0][0] == round(1 / 3, 6)
+    assert id_change_rate(changes, anchored_customers(before, ["member"]), ["member"]).collect()[0][0] == round(
+        1 / 3, 6
+    )

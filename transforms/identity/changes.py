@@ -130,7 +130,7 @@ def id_change_rate(changes: DataFrame, known: DataFrame, anchor_types: list[str]
 
     Args:
         changes: silver.identity_changes of a run date.
-        known: one row `known`, how many customers had an anchor-type identifier before.
+        known: `anchored_customers` of the run before.
     """
     moved = changes.where(F.col("change").isin("merged", "split", "moved", "retired"))
     lost = moved.where(F.col("identifier_type").isin(anchor_types)).agg(
@@ -138,6 +138,12 @@ def id_change_rate(changes: DataFrame, known: DataFrame, anchor_types: list[str]
     )
     rate = F.try_divide("n", "known").cast("double")
     return lost.crossJoin(known).select(F.round(rate, 6).alias("id_change_rate"))
+
+
+def anchored_customers(mapping: DataFrame, anchor_types: list[str]) -> DataFrame:
+    """One row `known`: how many customers of a mapping have an identifier of an anchor type."""
+    anchored = mapping.where(F.col("identifier_type").isin(anchor_types))
+    return anchored.agg(F.countDistinct("customer_id").alias("known"))
 
 
 def _of_kind(told: DataFrame, kinds: Collection[str], *wanted: str) -> DataFrame:
