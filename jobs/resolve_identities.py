@@ -80,7 +80,7 @@ def run(ctx: JobContext) -> None:
                 lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, known.channels, part)),
             ),
         )
-        _write_quality(ctx, measured.unionByName(_change_rate(ctx, before, part)))
+        _write_quality(ctx, [measured, _change_rate(ctx, before, part), *_against_truth(ctx)])
 
 
 @dataclass(frozen=True)
@@ -265,18 +265,22 @@ def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
 
 
 def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:
-    """Sizes, match rates and, where the truth is known, precision and recall, as (metric, value)."""
+    """Sizes and match rates, as (metric, value)."""
     counted = ctx.settled(alike(customers), 0)
-    measured = [component_sizes(counted), match_rates(counted)]
-    if ctx.settings.truth:
-        truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
-        identities, links = ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_LINKS)
-        measured.append(against_truth(identities, truth, links))
-    return ctx.settled(reduce(DataFrame.unionByName, measured).coalesce(1), 0)
+    return ctx.settled(component_sizes(counted).unionByName(match_rates(counted)).coalesce(1), 0)
 
 
-def _write_quality(ctx: JobContext, measured: DataFrame) -> None:
-    dated = measured.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
+def _against_truth(ctx: JobContext) -> list[DataFrame]:
+    """Where the truth is known, how tonight's identities stand to it, as (metric, value)."""
+    if not ctx.settings.truth:
+        return []
+    truth = ctx.settled(_truth(ctx, ctx.settings.truth), ctx.event_count)
+    return [against_truth(ctx.tables.read(silver.IDENTITIES), truth, ctx.tables.read(silver.IDENTITY_LINKS))]
+
+
+def _write_quality(ctx: JobContext, measured: Sequence[DataFrame]) -> None:
+    together = reduce(DataFrame.unionByName, measured)
+    dated = together.select(F.lit(ctx.run_date).alias("run_date"), "metric", "value").coalesce(1).localCheckpoint()
     ctx.tables.overwrite_slice(gold.IDENTITY_QUALITY, dated, run_date=ctx.run_date)
     known = {row.metric: row.value for row in dated.collect()}
     ctx.facts["refused links"] = ctx.tables.written[silver.IDENTITY_REFUSALS.full_name].rows

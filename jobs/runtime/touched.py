@@ -102,10 +102,10 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
         return None
     known = ctx.tables.read(silver.IDENTITIES)
     arrived = ctx.settled(carried_by(combine(events), known), 0)
-    known_held = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(F.col("rule") == MAX_HOLDERS).select(*KEY)
-    held = ctx.settled(known_held, 0)
+    bad = ctx.settled(ctx.tables.read(silver.IDENTITY_BAD_VALUES).select(*KEY, "rule"), 0)
+    bad, held = bad.select(*KEY), bad.where(F.col("rule") == MAX_HOLDERS).select(*KEY)
     starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx)).distinct()
-    closed = _closed(ctx, combinations, starts, known, held)
+    closed = _closed(ctx, combinations, starts, known, bad)
     # All events that carry what arrived are in it, so that holders are counted and their events found there.
     found = None if closed is None else newly_over_held(closed.combinations, arrived, rules)
     new = None if found is None else ctx.settled(found, 0)
@@ -115,7 +115,7 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
         beside = ctx.settled(carried_by(led, known), 0)
         recounted = recounted.union(beside.select(*KEY))
         starts, held = starts.union(beside.where("not is_blocked").select(*KEY)).distinct(), held.union(new)
-        closed = _closed(ctx, combinations, starts, known, held)
+        closed = _closed(ctx, combinations, starts, known, bad.union(new))
     if closed is None:
         return None
     ctx.facts["looked at again"] = closed.count
@@ -129,7 +129,7 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
 
 
 def _closed(
-    ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame, held: DataFrame
+    ctx: JobContext, combinations: DataFrame, starts: DataFrame, known: DataFrame, bad: DataFrame
 ) -> Closed | None:
     """All that a change at some identifiers can reach; None where it is too much to be broadcast."""
     rules, then = ctx.settings.identity, ctx.tables.last_commit(silver.IDENTITIES)
@@ -144,7 +144,7 @@ def _closed(
     identifiers = before.select(*KEY).union(new)
     if (count := identifiers.count()) > _MOST:
         return None
-    near = ctx.settled(led_by(combinations, identifiers, held), 0)
+    near = ctx.settled(led_by(combinations, identifiers, bad), 0)
     others, columns = near.where("not is_led"), combinations.columns
     inside = near.where("is_led").select(*columns)
     if not others.isEmpty():

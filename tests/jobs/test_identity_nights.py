@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from pyspark.sql import SparkSession
@@ -55,12 +57,28 @@ SOURCE: dict[str, Any] = {
 }
 
 
+# Whose each identifier of `events_of` is; a shared device is one person's.
+TRUTH = [
+    {"identifier_type": kind, "raw_value": value, "person_id": str(person)}
+    for person in range(41)
+    for kind, values in {
+        "member": [f"m{person}"],
+        "phone": [f"p{person}", f"p{person}b", f"p{person}c"],
+        "device": [f"d{person // 2}"] if person < 12 and person % 2 == 0 else [],
+        "cookie": [f"c{person}.{number}" for number in range(3)],
+    }.items()
+    for value in values
+]
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources/till.yaml").write_text(yaml.safe_dump(SOURCE))
+    pq.write_table(pa.Table.from_pylist(TRUTH), tmp_path / "truth.parquet")
+    said = {"sources": "sources", "identity": IDENTITY, "truth": str(tmp_path / "truth.parquet")}
     written = tmp_path / "settings.yaml"
-    written.write_text(yaml.safe_dump({"sources": "sources", "identity": IDENTITY}))
+    written.write_text(yaml.safe_dump(said))
     return written
 
 

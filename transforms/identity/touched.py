@@ -85,7 +85,7 @@ def carrying_any(combinations: DataFrame, wanted: DataFrame, types: list[str]) -
     return marked.where(is_wanted).select(*combinations.columns)
 
 
-def led_by(combinations: DataFrame, wanted: DataFrame, held: DataFrame) -> DataFrame:
+def led_by(combinations: DataFrame, wanted: DataFrame, bad: DataFrame) -> DataFrame:
     """The combinations that may carry one of a closed part's identifiers, with `is_led`, whether one of them leads.
 
     Whatever a combination carries is linked to its lead, or refused, and so in the part of its lead. But static rules
@@ -95,10 +95,10 @@ def led_by(combinations: DataFrame, wanted: DataFrame, held: DataFrame) -> DataF
     Args:
         combinations: with their static leads.
         wanted: (identifier_type, identifier) of the part.
-        held: those that too many people hold.
+        bad: those of silver.identity_bad_values: too many people hold them, or some events only may lead by them.
     """
     lead = [f"lead_{name}" for name in KEY]
-    others = held.join(wanted, KEY, "left_anti").select(*KEY, F.lit(False))
+    others = bad.join(wanted, KEY, "left_anti").select(*KEY, F.lit(False))
     sought = wanted.select(*KEY, F.lit(True)).union(others).toDF(*lead, "_is_wanted")
     looked = combinations.join(F.broadcast(sought), lead, "left")
     near = looked.where("_is_wanted is not null or is_unbind or size(unbound) > 0")
