@@ -208,22 +208,22 @@ def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, part: Par
     changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
     log = ctx.tables.read_or_empty(silver.IDENTITY_CHANGES).where(F.col("run_date") < F.lit(ctx.run_date))
+    is_in_step = _is_in_step(ctx)  # of the night before: either of the two may be written first
     side_by_side(
-        lambda: _write_history(ctx, log, told, is_few),
+        lambda: _write_history(ctx, log, told, is_few, is_in_step),
         lambda: ctx.tables.overwrite_slice(silver.IDENTITY_CHANGES, changes, run_date=ctx.run_date),
     )
 
 
-def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: bool) -> None:
-    """The log as days: extended by today's changes where it holds all before them.
+def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: bool, is_in_step: bool) -> None:
+    """The log as days: extended by today's changes where it holds all before them, else made from the log anew.
 
     Args:
         log: the changes before today.
         told: `told_changes` of today.
     """
-    history = ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)
-    if _is_in_step(ctx, log):
-        extended = extend_history(history, told, ctx.run_date, is_few)
+    if is_in_step:
+        extended = extend_history(ctx.tables.read(silver.IDENTITY_HISTORY), told, ctx.run_date, is_few)
     else:
         today = told.withColumn("run_date", F.lit(ctx.run_date))
         extended = identity_history(log.unionByName(today, allowMissingColumns=True))
@@ -250,18 +250,15 @@ def _mapping_before(ctx: JobContext) -> DataFrame:
     """(identifier_type, identifier, customer_id) as the run before left it."""
     lake = ctx.tables.of_lake()
     log, history = lake.read_or_empty(silver.IDENTITY_CHANGES), lake.read_or_empty(silver.IDENTITY_HISTORY)
-    log = log.where(F.col("run_date") < F.lit(ctx.run_date))
-    known = mapping_on(history, ctx.run_date) if _is_in_step(ctx, log) else mapping_before(log, ctx.run_date)
+    known = mapping_on(history, ctx.run_date) if _is_in_step(ctx) else mapping_before(log, ctx.run_date)
     return ctx.settled(known, ctx.event_count)
 
 
-def _is_in_step(ctx: JobContext, log: DataFrame) -> bool:
-    """Whether the history holds all that the log says before today: a night may have died between the two."""
+def _is_in_step(ctx: JobContext) -> bool:
+    """Whether the history and the log are of one run: a night may have died when it had written one of them."""
     commits = [ctx.tables.of_lake().last_commit(t) for t in (silver.IDENTITY_HISTORY, silver.IDENTITY_CHANGES)]
-    dates = [commit.metadata["run_date"] for commit in commits if commit]
-    if len(dates) < 2 or dates[1] <= dates[0]:
-        return len(dates) == 2
-    return log.where(F.col("run_date") > F.lit(dates[0]).cast("date")).isEmpty()
+    runs = [commit.metadata["run_id"] for commit in commits if commit]
+    return len(runs) == 2 and runs[0] == runs[1]
 
 
 def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:

@@ -19,6 +19,7 @@ from tests.builders import DAY, at, event, frame
 from tests.nights import night
 from transforms.contracts import gold, silver
 from transforms.contracts.state import IDENTITY_CUSTOMERS
+from transforms.identity.changes import mapping_before
 from transforms.identity.quality import added_up
 
 Events = list[dict[str, Any]]
@@ -132,6 +133,28 @@ def test_what_ends_with_the_date_alone_is_looked_at_again(spark: SparkSession, t
     assert ctx.facts["looked at again"] == 6  # the member and three phones, and tonight's two
     assert {row.value_b for row in ctx.tables.read(silver.IDENTITY_REFUSALS).collect()} == {"d"}
     assert differing(ctx, settings) == []
+
+
+def test_a_night_that_died_before_its_changes_is_told_by_the_next(
+    spark: SparkSession, tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and log are written side by side: who has one of them only is not left out of the log for ever."""
+    lake, days = tmp_path / "lake", [DAY + timedelta(days=number) for number in range(4)]
+    came = [[event(f"e{n}", event_date=day, identifiers={"member": f"m{n}"})] for n, day in enumerate(days)]
+    resolved(spark, lake, days[0], settings, came[0])
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("killed")
+
+    ctx = night(lake, lake, days[1], [str(settings)])
+    ctx.tables.append(silver.EVENTS, frame(spark, silver.EVENTS, came[1]))
+    monkeypatch.setattr(ctx.tables, "overwrite_slice", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        resolve_identities.run(ctx)
+    assert not ctx.tables.read(silver.IDENTITY_HISTORY).where("identifier = 'm1'").isEmpty()
+    ctx = resolved(spark, lake, days[2], settings, came[2])
+    told = mapping_before(ctx.tables.read(silver.IDENTITY_CHANGES), days[3])
+    assert {row.identifier for row in told.collect()} == {"m0", "m1", "m2"}
 
 
 def resolved(spark: SparkSession, lake: Path, day: date, settings: Path, events: Events) -> JobContext:
