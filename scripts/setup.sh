@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Virtual environment, locked dependencies, this project (editable), and Delta's two jars beside Spark's own.
+# Virtual environment, locked dependencies, this project (editable), and three jars beside Spark's own.
 set -euo pipefail
 : "${PYTHON:=python3}" "${VENV:=.venv}"
 cd "$(dirname "$0")/.."
@@ -18,16 +18,18 @@ echo "Installing locked dependencies …"
 "$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.lock
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
-# Two jars are all that Delta needs (10 MB). Spark's own Ivy fetches them from Maven Central into its cache, so that
-# every later start works offline and `spark-submit jobs/<job>.py` needs no --packages.
+# Delta needs two jars (10 MB); the third (9 kB) makes local files without starting `chmod` for each. Spark's own Ivy
+# fetches them from Maven Central into its cache, so that every later start works offline and `spark-submit
+# jobs/<job>.py` needs no --packages.
 jars=$("$VENV/bin/python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent / "jars")')
-for module in delta-spark_4.2_2.13 delta-storage; do
-  if [ ! -f "$jars/$module-4.4.0.jar" ]; then
+for jar in io.delta:delta-spark_4.2_2.13:4.4.0 io.delta:delta-storage:4.4.0 com.globalmentor:hadoop-bare-naked-local-fs:0.1.0; do
+  IFS=: read -r group module version <<< "$jar"
+  if [ ! -f "$jars/$module-$version.jar" ]; then
     echo "Fetching $module …"
     log=$(mktemp)
-    java -cp "$jars/*" org.apache.ivy.Main -m2compatible -dependency io.delta "$module" 4.4.0 \
+    java -cp "$jars/*" org.apache.ivy.Main -m2compatible -dependency "$group" "$module" "$version" \
       -notransitive -confs default -retrieve "$jars/[artifact]-[revision].[ext]" > "$log" 2>&1 || true
-    [ -f "$jars/$module-4.4.0.jar" ] || { cat "$log" >&2; echo "Could not fetch $module 4.4.0 from Maven Central" >&2; exit 1; }
+    [ -f "$jars/$module-$version.jar" ] || { cat "$log" >&2; echo "Could not fetch $module $version from Maven Central" >&2; exit 1; }
     rm -f "$log"
   fi
 done

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
-from jobs.runtime.session import _ALWAYS
+from jobs.runtime.session import _ALWAYS, local_files
 
 # Workers must run this very Python: another one has no pyarrow. Spark reads it when its first worker starts.
 os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -41,6 +41,7 @@ _SETTINGS = {
     # processor time in a warm session, with both 197.
     "spark.driver.extraJavaOptions": ("-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC"),
     **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already
+    **local_files("local[2]"),
 }
 
 
