@@ -13,16 +13,15 @@ from pyspark.sql import functions as F
 from jobs.runtime.combinations import known_combinations
 from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
-from jobs.runtime.identity_customers import known_customers
+from jobs.runtime.identity_customers import customer_sizes
 from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
 from jobs.runtime.match import with_matches
 from jobs.runtime.session import narrow_rows
-from jobs.runtime.tables import Basis, Commit
+from jobs.runtime.tables import Commit
 from jobs.runtime.touched import Part, touched_part
-from transforms.contracts import Table, gold, silver
-from transforms.contracts.state import IDENTITY_CUSTOMERS
+from transforms.contracts import gold, silver
 from transforms.identity.anchors import name_customers
 from transforms.identity.changes import (
     anchored_customers,
@@ -54,7 +53,7 @@ from transforms.identity.links import (
     without_linking_power,
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
-from transforms.identity.quality import against_truth, alike, as_metrics, component_sizes, match_rates
+from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
 from transforms.identity.touched import carrying_any
 
 _ALARM = 0.02
@@ -65,22 +64,22 @@ _OF_PART = 0  # rows of a part are settled as few, whatever the lake holds
 def run(ctx: JobContext) -> None:
     """Find who is who among all events that are known on the run date, looking again where something came."""
     known = known_combinations(ctx)
-    combinations = known.rows
-    with ctx.interpreted(combinations.count()):
-        part = touched_part(ctx, combinations)
+    combinations, count = known.rows, known.rows.count()
+    with ctx.interpreted(count):
+        part = touched_part(ctx, combinations, count)
         held = _held(ctx, combinations) if part is None else part.held
         judged = _judged(ctx, combinations if part is None else part.combinations, held)
         inside = judged if part is None or held is None else ctx.settled(judged, _OF_PART)
         resolved = _resolve(ctx, inside, known.sources, _bad_values(ctx, combinations, held, part), part)
         before = _mapping_before(ctx) if part is None else part.before
-        _, (_, measured) = side_by_side(
-            lambda: [ctx.tables.replace(*unwritten) for unwritten in resolved.unwritten],
+        _, measured = side_by_side(
+            lambda: resolved.whole is None or ctx.tables.replace(silver.IDENTITIES, resolved.whole, basis(ctx)),
             lambda: side_by_side(
-                lambda: None if ctx.tables.is_past else _write_changes(ctx, resolved, before, part),
-                lambda: _measured(ctx, known_customers(ctx, resolved.identities, inside, known.channels, part)),
+                lambda: _write_changes(ctx, resolved, before, part),
+                lambda: _measured(ctx, customer_sizes(ctx, resolved.identities, inside, known.channels, part)),
             ),
         )
-        _write_quality(ctx, [measured, _change_rate(ctx, before, part), *_against_truth(ctx)])
+        _write_quality(ctx, [*measured, *_against_truth(ctx)])
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ class _Resolved:
     """What the night worked out: of the part that it looked at, or of all, in the columns of the tables.
 
     Attributes:
-        unwritten: tables that are still to be written, with all their rows.
+        whole: silver.identities, all its rows, where it is still to be written.
     """
 
     links: DataFrame
     identities: DataFrame
     refusals: DataFrame
-    unwritten: Sequence[tuple[Table, DataFrame, Basis]] = ()
+    whole: DataFrame | None = None
 
 
 def _bad_values(ctx: JobContext, combinations: DataFrame, held: DataFrame | None, part: Part | None) -> DataFrame:
@@ -136,11 +135,13 @@ def _resolve(
         links = ctx.tables.read(silver.IDENTITY_LINKS)
         placed, replayed = _audited(ctx, seen, links, ctx.event_count)
     else:
-        links = ctx.settled(part.of(evidence.select(*silver.IDENTITY_LINKS.column_names), ENDS[0]), _OF_PART)
         others = part.beside(ctx.tables.read(silver.IDENTITY_LINKS), ENDS[0])
+        links, _ = side_by_side(
+            lambda: ctx.settled(part.of(evidence.select(*others.columns), ENDS[0]), _OF_PART), write_bad
+        )
         (placed, replayed), _ = side_by_side(
             lambda: _audited(ctx, part.of(seen, KEY), links, _OF_PART),
-            lambda: (write_bad(), ctx.tables.replace(silver.IDENTITY_LINKS, others.unionByName(links))),
+            lambda: ctx.tables.replace(silver.IDENTITY_LINKS, others.unionByName(links)),
         )
     named = name_customers(lawful_components(placed, replayed), rules)
     refused = _refusals(ctx, inside, links, refused_links(replayed))
@@ -152,14 +153,17 @@ def _resolve(
         return _Resolved(links, ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_REFUSALS))
     identities, refusals = side_by_side(
         lambda: ctx.settled(named.select(*silver.IDENTITIES.column_names), _OF_PART),
-        lambda: ctx.settled(part.of(refused, ENDS[0]), _OF_PART),
+        lambda: _written_refusals(ctx, part, ctx.settled(part.of(refused, ENDS[0]), _OF_PART)),
     )
-    known, known_refusals = ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_REFUSALS)
-    whole: Sequence[tuple[Table, DataFrame, Basis]] = (
-        (silver.IDENTITIES, part.of_others(known).unionByName(identities), basis(ctx)),
-        (silver.IDENTITY_REFUSALS, part.beside(known_refusals, ENDS[0]).unionByName(refusals), {}),
-    )
+    whole = part.of_others(ctx.tables.read(silver.IDENTITIES)).unionByName(identities)
     return _Resolved(links, identities, refusals, whole)
+
+
+def _written_refusals(ctx: JobContext, part: Part, refusals: DataFrame) -> DataFrame:
+    """The part's refusals, when they stand in the table among all others."""
+    others = part.beside(ctx.tables.read(silver.IDENTITY_REFUSALS), ENDS[0])
+    ctx.tables.replace(silver.IDENTITY_REFUSALS, others.unionByName(refusals))
+    return refusals
 
 
 def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
@@ -198,8 +202,17 @@ def _refusals(ctx: JobContext, seen_together: DataFrame, links: DataFrame, refus
     return blocked.select(*columns).unionByName(audited.select(*columns))
 
 
-def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, part: Part | None) -> None:
-    """Who has another owner than before, and why; a past date is rebuilt beside the lake, whose log has it already."""
+def _write_changes(ctx: JobContext, now: _Resolved, before: DataFrame, part: Part | None) -> DataFrame:
+    """Who has another owner than before, and why; returns the share of ids that changed, as (metric, value).
+
+    A past date is rebuilt beside the lake, whose log has it already.
+    """
+    if not ctx.tables.is_past:
+        _extend_log(ctx, now, before, part)
+    return ctx.settled(_change_rate(ctx, before, part), 0)
+
+
+def _extend_log(ctx: JobContext, now: _Resolved, before: DataFrame, part: Part | None) -> None:
     rows = ctx.event_count if part is None else _OF_PART
     changed = ctx.settled(changed_owners(before, now.identities), rows)
     is_few = changed.count() <= _FEW
@@ -237,11 +250,7 @@ def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataF
         before: who owned what then, where no part was taken.
     """
     anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
-    if part is None:
-        known = anchored_customers(before, anchors)
-    else:
-        kept = ctx.tables.read(IDENTITY_CUSTOMERS, part.version).where("is_anchored")
-        known = kept.agg(F.sum("customer_count").alias("known"))
+    known = anchored_customers(before, anchors) if part is None else part.known
     changes = ctx.tables.of_lake().read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
     return as_metrics(id_change_rate(changes, known, anchors))
 
@@ -261,10 +270,9 @@ def _is_in_step(ctx: JobContext) -> bool:
     return len(runs) == 2 and runs[0] == runs[1]
 
 
-def _measured(ctx: JobContext, customers: DataFrame) -> DataFrame:
-    """Sizes and match rates, as (metric, value)."""
-    counted = ctx.settled(alike(customers), 0)
-    return ctx.settled(component_sizes(counted).unionByName(match_rates(counted)).coalesce(1), 0)
+def _measured(ctx: JobContext, sizes: DataFrame) -> DataFrame:
+    """Sizes and match rates of `customer_sizes`, as (metric, value)."""
+    return ctx.settled(component_sizes(sizes).unionByName(match_rates(sizes)).coalesce(1), 0)
 
 
 def _against_truth(ctx: JobContext) -> list[DataFrame]:

@@ -29,6 +29,7 @@ _SETTINGS = {
     "spark.default.parallelism": "2",
     "spark.databricks.delta.snapshotPartitions": "2",  # Delta reads its own log with 50 tasks otherwise
     "spark.scheduler.mode": "FAIR",  # as in conf/local.yaml
+    "spark.sql.codegen.cache.maxEntries": "2000",  # as in conf/local.yaml
     "spark.ui.enabled": "false",  # no port is taken, so that two test runs can stand side by side
     "spark.ui.showConsoleProgress": "false",
     # As in conf/local.yaml: plans kept for pages that nobody sees filled the heap of a whole test run.

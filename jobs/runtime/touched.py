@@ -13,10 +13,11 @@ from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.increments import arrived_since
 from jobs.runtime.job import JobContext
 from transforms.contracts import silver
-from transforms.contracts.state import IDENTITY_CUSTOMERS
+from transforms.contracts.state import IDENTITY_CUSTOMERS, IDENTITY_SIZES
 from transforms.identity.combinations import combine
 from transforms.identity.links import MAX_HOLDERS
 from transforms.identity.nodes import ENDS, KEY, PAIR
+from transforms.identity.quality import anchored
 from transforms.identity.touched import (
     carried_by,
     carrying_any,
@@ -72,13 +73,13 @@ class Part(Closed):
         repeated: silver.identities' rows of blocked identifiers that were seen again.
         held: (identifier_type, identifier) of all values that too many people hold, in the part or not; None: none.
         recounted: those of `held` whose holders may be others than the night before.
-        version: of the customers as they were kept the night before.
+        known: (known,), one row: how many customers had an identifier of an anchor type.
     """
 
     repeated: DataFrame
     held: DataFrame | None
     recounted: DataFrame
-    version: int
+    known: DataFrame
 
     def of_others(self, identities: DataFrame) -> DataFrame:
         """silver.identities' rows of everybody else, and of blocked identifiers as they are now."""
@@ -88,14 +89,17 @@ class Part(Closed):
         return rest.unionByName(self.repeated)
 
 
-def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
+def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part | None:
     """The closed part that tonight's events and decisions touch; None: all of it is worked out.
 
     A part is taken where the last run left all tables of one earlier night, only events came since, and there are
     more combinations than `identity.whole_up_to`: below that, all cost less than finding the few.
+
+    Args:
+        combinations, count: of all events, and how many they are.
     """
     rules = ctx.settings.identity
-    if rules.match or combinations.count() <= rules.whole_up_to or not _is_of_one_night(ctx):
+    if rules.match or count <= rules.whole_up_to or not _is_of_one_night(ctx):
         return None
     events = arrived_since(ctx, silver.IDENTITIES)
     if events is None:
@@ -124,7 +128,7 @@ def touched_part(ctx: JobContext, combinations: DataFrame) -> Part | None:
         repeated=ctx.settled(seen_again(arrived).join(F.broadcast(closed.new), KEY, "left_anti"), 0),
         held=None if held.isEmpty() else held,
         recounted=ctx.settled(recounted.join(F.broadcast(held), KEY, "left_semi").distinct(), 0),
-        version=ctx.tables.version(IDENTITY_CUSTOMERS),
+        known=ctx.settled(anchored(ctx.tables.read(IDENTITY_SIZES)), 0),
     )
 
 
@@ -161,7 +165,7 @@ def _decided(ctx: JobContext) -> DataFrame:
 
 def _is_of_one_night(ctx: JobContext) -> bool:
     """Whether the tables of identity are those of one run, of an earlier night."""
-    commits = [ctx.tables.last_commit(table) for table in (*silver.OF_IDENTITY, IDENTITY_CUSTOMERS)]
+    commits = [ctx.tables.last_commit(table) for table in (*silver.OF_IDENTITY, IDENTITY_CUSTOMERS, IDENTITY_SIZES)]
     runs = {commit.metadata["run_id"] if commit else None for commit in commits}
     dates = [commit.metadata["run_date"] for commit in commits if commit]
     return len(runs) == 1 and None not in runs and dates[0] < ctx.run_date.isoformat()

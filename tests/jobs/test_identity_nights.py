@@ -18,7 +18,7 @@ from jobs.runtime.job import JobContext
 from tests.builders import DAY, at, event, frame
 from tests.nights import night
 from transforms.contracts import gold, silver
-from transforms.contracts.state import IDENTITY_CUSTOMERS
+from transforms.contracts.state import IDENTITY_CUSTOMERS, IDENTITY_SIZES
 from transforms.identity.changes import mapping_before
 from transforms.identity.quality import added_up
 
@@ -167,7 +167,7 @@ def resolved(spark: SparkSession, lake: Path, day: date, settings: Path, events:
 
 def differing(ctx: JobContext, settings: Path) -> list[str]:
     """Tables in which the night's rows are not those of a full pass of the same date, which replaces them."""
-    compared = (*silver.OF_IDENTITY, gold.IDENTITY_QUALITY, IDENTITY_CUSTOMERS)
+    compared = (*silver.OF_IDENTITY, gold.IDENTITY_QUALITY, IDENTITY_CUSTOMERS, IDENTITY_SIZES)
     versions = {table: ctx.tables.version(table) for table in compared}
     again = night(Path(ctx.tables.lake), Path(ctx.tables.lake), ctx.run_date, [str(settings)], full=True)
     resolve_identities.run(again)

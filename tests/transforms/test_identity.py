@@ -375,15 +375,17 @@ def test_percentiles_are_reached_by_that_share_of_customers(spark: SparkSession)
 
 def test_match_rates_are_shares_of_the_first_channels_customers(spark: SparkSession) -> None:
     known = [
-        ("C1", 2, ["app", "ecommerce"], 1),
-        ("C2", 1, ["app"], 1),
-        ("C3", 9, ["app"], 1),
-        ("C4", 1, ["store_pos"], 1),  # nobody else knows them
-        ("C5", 1, [], 1),  # leads no event
-        ("C6", 3, ["app", "store_pos"], 1),  # was found one night, and is no more
-        ("C6", 3, ["app", "store_pos"], -1),
+        ("C1", 2, ["app", "ecommerce"], True, 1),
+        ("C2", 1, ["app"], True, 1),
+        ("C3", 9, ["app"], False, 1),
+        ("C4", 1, ["store_pos"], True, 1),  # nobody else knows them
+        ("C5", 1, [], False, 1),  # leads no event
+        ("C6", 3, ["app", "store_pos"], True, 1),  # was found one night, and is no more
+        ("C6", 3, ["app", "store_pos"], True, -1),
     ]
-    schema = "customer_id string, identifiers bigint, channels array<string>, customer_count bigint"
+    schema = (
+        "customer_id string, identifiers bigint, channels array<string>, is_anchored boolean, customer_count bigint"
+    )
     customers = spark.createDataFrame(known, schema)
     assert metrics(match_rates(alike(customers)).collect()) == {
         "match_rate:app:ecommerce": pytest.approx(1 / 3, abs=1e-6),

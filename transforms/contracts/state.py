@@ -43,3 +43,17 @@ IDENTITY_CUSTOMERS = Table(
         Column("customer_count", "bigint", "客户数", "1 as it was found, -1 as it is no more"),
     ),
 )
+
+IDENTITY_SIZES = Table(
+    layer="_state",
+    name="identity_sizes",
+    label="客户标识数分布",
+    grain="customers of one number of identifiers, on the same channels, anchored or not",
+    key=(),
+    columns=(
+        Column("identifiers", "bigint", "标识数", "Identifiers that each has"),
+        Column("channels", "array<string>", "渠道", "Channels of the events that each leads, sorted"),
+        Column("is_anchored", "boolean", "有锚点", "Has an identifier of an anchor type"),
+        Column("customer_count", "bigint", "客户数", "How many they are"),
+    ),
+)

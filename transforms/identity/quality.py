@@ -40,21 +40,28 @@ def customers_of(
     return counted.select("customer_id", "identifiers", named, "is_anchored", one.alias("customer_count"))
 
 
-def added_up(customers: DataFrame) -> DataFrame:
-    """Rows of `customers_of`, some of them taken off with a count of -1, less those that cancel out."""
-    alike = [name for name in customers.columns if name != "customer_count"]
-    counted = customers.groupBy(*alike).agg(F.sum("customer_count").alias("customer_count"))
-    return counted.where("customer_count != 0").select(*customers.columns)
+def added_up(counted: DataFrame) -> DataFrame:
+    """Rows that carry a `customer_count`, some of them taken off with a negative one, less those that cancel out."""
+    alike = [name for name in counted.columns if name != "customer_count"]
+    total = counted.groupBy(*alike).agg(F.sum("customer_count").alias("customer_count"))
+    return total.where("customer_count != 0").select(*counted.columns)
 
 
 def alike(customers: DataFrame) -> DataFrame:
-    """(identifiers, channels, customers), key the first two: how many customers are so.
+    """How many customers are of one size, on the same channels, and anchored or not.
 
     Args:
-        customers: rows of `customers_of` that add up.
+        customers: rows of `customers_of` that add up; a difference of two nights gives one of counts.
+
+    Returns:
+        Columns of `_state.identity_sizes`; key (identifiers, channels, is_anchored).
     """
-    counted = customers.groupBy("identifiers", "channels").agg(F.sum("customer_count").alias("customers"))
-    return counted.where("customers > 0")
+    return added_up(customers.select("identifiers", "channels", "is_anchored", "customer_count"))
+
+
+def anchored(sizes: DataFrame) -> DataFrame:
+    """One row `known`: how many of the customers of `alike` have an identifier of an anchor type."""
+    return sizes.where("is_anchored").agg(F.sum("customer_count").alias("known"))
 
 
 def component_sizes(counted: DataFrame) -> DataFrame:
@@ -62,7 +69,7 @@ def component_sizes(counted: DataFrame) -> DataFrame:
 
     A percentile is the least size that at least so many in a hundred customers do not exceed.
     """
-    sizes = counted.groupBy("identifiers").agg(F.sum("customers").alias("n"))
+    sizes = counted.groupBy("identifiers").agg(F.sum("customer_count").alias("n"))
     ranked = sizes.select(
         *("identifiers", "n"),
         F.sum("n").over(Window.orderBy("identifiers")).alias("up_to"),
@@ -146,7 +153,7 @@ def match_rates(counted: DataFrame) -> DataFrame:
     Args:
         counted: `alike`.
     """
-    known = counted.groupBy("channels").agg(F.sum("customers").alias("n"))
+    known = counted.groupBy("channels").agg(F.sum("customer_count").alias("n"))
     paired = known.withColumn("channel", F.explode("channels")).withColumn("other", F.explode("channels"))
     both = paired.groupBy("channel", "other").agg(F.sum("n").alias("n"))
     own = both.where("channel = other").select("channel", F.col("n").alias("own"))
