@@ -90,7 +90,10 @@ class Tables:
         return bool(self._log_names(self.path(table)))
 
     def read(self, table: Table | str, version: int | None = None) -> DataFrame:
-        """The table, at its newest version or a given one.
+        """The table at a given version, or as it stands.
+
+        A given version stays what it is. Without one, rows are those of the newest commit when they are worked out: a
+        frame that is used again after its table was written has other rows then.
 
         Raises:
             MissingTable: no step has written it yet.
@@ -100,9 +103,7 @@ class Tables:
             name = table if isinstance(table, str) else table.full_name
             raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
         reader = self.spark.read.format("delta")
-        newest = self.version(table)
-        # An older version is put together from the log again (0.3 s), the newest is cached.
-        return (reader if version in (None, newest) else reader.option("versionAsOf", version)).load(path)
+        return (reader if version is None else reader.option("versionAsOf", version)).load(path)
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""
