@@ -29,6 +29,12 @@ IDENTITY_COMBINATIONS = Table(
     partition_by=("is_plain",),
 )
 
+_OF_A_CUSTOMER = (
+    Column("identifiers", "bigint", "标识数", "Identifiers that a customer has"),
+    Column("channels", "array<string>", "渠道", "Channels of the events that it leads, sorted"),
+    Column("is_anchored", "boolean", "有锚点", "Has an identifier of an anchor type"),
+)
+
 IDENTITY_CUSTOMERS = Table(
     layer="_state",
     name="identity_customers",
@@ -37,9 +43,7 @@ IDENTITY_CUSTOMERS = Table(
     key=(),
     columns=(
         Column("customer_id", "string", "客户编号", "The customer"),
-        Column("identifiers", "bigint", "标识数", "Identifiers that it has"),
-        Column("channels", "array<string>", "渠道", "Channels of the events that it leads, sorted"),
-        Column("is_anchored", "boolean", "有锚点", "Has an identifier of an anchor type"),
+        *_OF_A_CUSTOMER,
         Column("customer_count", "bigint", "客户数", "1 as it was found, -1 as it is no more"),
     ),
 )
@@ -51,9 +55,7 @@ IDENTITY_SIZES = Table(
     grain="customers of one number of identifiers, on the same channels, anchored or not",
     key=(),
     columns=(
-        Column("identifiers", "bigint", "标识数", "Identifiers that each has"),
-        Column("channels", "array<string>", "渠道", "Channels of the events that each leads, sorted"),
-        Column("is_anchored", "boolean", "有锚点", "Has an identifier of an anchor type"),
+        *_OF_A_CUSTOMER,
         Column("customer_count", "bigint", "客户数", "How many they are"),
     ),
 )
