@@ -3,7 +3,7 @@ identity_changes, identity_history, gold.identity_quality."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -73,7 +73,7 @@ def run(ctx: JobContext) -> None:
         resolved = _resolve(ctx, inside, known.sources, _bad_values(ctx, combinations, held, part), part)
         before = _mapping_before(ctx) if part is None else part.before
         _, measured = side_by_side(
-            lambda: resolved.whole is None or ctx.tables.replace(silver.IDENTITIES, resolved.whole, basis(ctx)),
+            resolved.write_rest,
             lambda: side_by_side(
                 lambda: _write_changes(ctx, resolved, before, part),
                 lambda: _measured(ctx, customer_sizes(ctx, resolved.identities, inside, known.channels, part)),
@@ -87,13 +87,13 @@ class _Resolved:
     """What the night worked out: of the part that it looked at, or of all, in the columns of the tables.
 
     Attributes:
-        whole: silver.identities, all its rows, where it is still to be written.
+        write_rest: writes of the tables what is not written yet.
     """
 
     links: DataFrame
     identities: DataFrame
     refusals: DataFrame
-    whole: DataFrame | None = None
+    write_rest: Callable[[], object]
 
 
 def _bad_values(ctx: JobContext, combinations: DataFrame, held: DataFrame | None, part: Part | None) -> DataFrame:
@@ -150,20 +150,23 @@ def _resolve(
             lambda: ctx.tables.replace(silver.IDENTITIES, named, basis(ctx)),
             lambda: ctx.tables.replace(silver.IDENTITY_REFUSALS, refused),
         )
-        return _Resolved(links, ctx.tables.read(silver.IDENTITIES), ctx.tables.read(silver.IDENTITY_REFUSALS))
+        identities, refusals = (ctx.tables.read(table) for table in (silver.IDENTITIES, silver.IDENTITY_REFUSALS))
+        return _Resolved(links, identities, refusals, write_rest=lambda: None)
     identities, refusals = side_by_side(
         lambda: ctx.settled(named.select(*silver.IDENTITIES.column_names), _OF_PART),
-        lambda: _written_refusals(ctx, part, ctx.settled(part.of(refused, ENDS[0]), _OF_PART)),
+        lambda: ctx.settled(part.of(refused, ENDS[0]), _OF_PART),
     )
-    whole = part.of_others(ctx.tables.read(silver.IDENTITIES)).unionByName(identities)
-    return _Resolved(links, identities, refusals, whole)
+    return _Resolved(links, identities, refusals, lambda: _write_among_others(ctx, part, identities, refusals))
 
 
-def _written_refusals(ctx: JobContext, part: Part, refusals: DataFrame) -> DataFrame:
-    """The part's refusals, when they stand in the table among all others."""
-    others = part.beside(ctx.tables.read(silver.IDENTITY_REFUSALS), ENDS[0])
-    ctx.tables.replace(silver.IDENTITY_REFUSALS, others.unionByName(refusals))
-    return refusals
+def _write_among_others(ctx: JobContext, part: Part, identities: DataFrame, refusals: DataFrame) -> None:
+    """The part's identities and refusals, each table whole."""
+    of_others = part.of_others(ctx.tables.read(silver.IDENTITIES))
+    beside = part.beside(ctx.tables.read(silver.IDENTITY_REFUSALS), ENDS[0])
+    side_by_side(
+        lambda: ctx.tables.replace(silver.IDENTITIES, of_others.unionByName(identities), basis(ctx)),
+        lambda: ctx.tables.replace(silver.IDENTITY_REFUSALS, beside.unionByName(refusals)),
+    )
 
 
 def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:

@@ -1,10 +1,11 @@
 """Connected components side by side on generated links, in one run: `make bench-identity`.
 
-Cases: `floor` (read the links, one shuffle by node, write as many labels), `one_task` and `distributed` (our engines;
-the latter contracts until a quarter of the links is left), `bare_union_find` (numba) and `scipy` (both without Spark,
-from the same files to a file of labels), `splink` and `splink_duckdb` (Splink's connected components on Spark and on
-DuckDB; they end with as many labels written). `--cases` chooses; ratios need `floor`. GraphFrames is not among them: no
-jar of it for Spark 4 is to be had. `--events` runs whole resolve-identities nights (`first`, `nightly`, `full`) too.
+Cases: `floor` (read the links, one shuffle by node, a type and a value, write the labels), `one_task` and `distributed`
+(our engines; the latter contracts until a quarter of the links is left), `bare_union_find` (numba) and `scipy` (both
+without Spark, from the same files to a file of labels), `splink` and `splink_duckdb` (Splink's connected components on
+Spark and on DuckDB). What Spark finds is written as Delta, what others find as Parquet. `--cases` chooses; ratios need
+`floor`. GraphFrames is not among them: no jar of it for Spark 4 is to be had. `--events` runs whole resolve-identities
+nights (`first`, `nightly`, `full`) too.
 Writes build/bench/identity.json.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -110,14 +112,18 @@ def _links(spark: SparkSession, size: int) -> DataFrame:
 
 
 def _floor(links: DataFrame) -> DataFrame:
-    nodes = links.select("value_a").union(links.select("value_b"))
-    return nodes.groupBy("value_a").agg(F.lit(1).alias("component"))
+    """Every node, and something in place of its label: (type, value, component)."""
+    one, other = (links.select(f"type_{end}", f"value_{end}").toDF("type", "value") for end in "ab")
+    return one.union(other).groupBy("type", "value").agg(F.lit(1).alias("component"))
 
 
 def _written(frame: DataFrame, path: str) -> int:
-    frame.write.mode("overwrite").parquet(f"{path}_labels")
-    frame.sparkSession.catalog.clearCache()  # Splink keeps every round
-    return frame.sparkSession.read.parquet(f"{path}_labels").count()
+    """As Delta, without statistics: whoever reads labels reads all of them."""
+    spark, labels = frame.sparkSession, f"{path}_labels"
+    shutil.rmtree(labels, ignore_errors=True)
+    frame.write.format("delta").option("delta.dataSkippingNumIndexedCols", "0").save(labels)
+    spark.catalog.clearCache()  # Splink keeps every round
+    return spark.read.format("delta").load(labels).count()
 
 
 def _bare(path: str, engine: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> int:

@@ -7,12 +7,12 @@ many nights as it must, since a night costs half a minute however small it is.
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
@@ -34,7 +34,7 @@ from jobs.runtime.job import DONE
 from jobs.runtime.publications import PublishedTables, current, today
 from jobs.runtime.settings import load_settings
 from jobs.runtime.tables import Commit, Tables
-from tests.nights import differences, night, run_night
+from tests.nights import differences, run_night
 from transforms.contracts import Table, gold, ops, silver
 from transforms.identity.changes import mapping_before
 from transforms.simulation.plan import SimulationPlan
@@ -53,6 +53,7 @@ SINCE_THE_RUN_BEFORE = [
     "gold.experiment_results",  # who was drawn on an earlier night has more days behind them
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
+_PARTITIONS, _SPLIT = "spark.sql.shuffle.partitions", "spark.sql.files.maxPartitionBytes"
 # So short a chain can only be asked what follows in 20 days.
 _NET_AMOUNT_20D = {
     "label": "20 天净额", "description": "Net amount.", "type": "value", "measure": "sum(net_amount)", "window": 20,
@@ -200,39 +201,40 @@ def test_law_2_killed_between_any_two_tables_a_rerun_heals(
     assert differences(ctx, chain.lake, lake, None, chain.settings) == []
 
 
-def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(chain: Chain, tmp_path: Path) -> None:
+def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(
+    spark: SparkSession, chain: Chain, tmp_path: Path
+) -> None:
     """All files at once, one core, other partitions, files cut into splits: the last date's rows are the same."""
-    lake = tmp_path / "at_once"
-    other = tmp_path / "other.yaml"
-    other.write_text(
-        yaml.safe_dump(
-            {
-                "spark": {
-                    "spark.master": "local[1]",
-                    "spark.sql.shuffle.partitions": "7",
-                    "spark.sql.files.maxPartitionBytes": "65536",
-                    "spark.driver.extraJavaOptions": "-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m "
-                    "-XX:+UseSerialGC",
-                }
-            }
-        )
-    )
-    command = [sys.executable, "-c", "from jobs.cli import main; main()", "nightly", "--date", LAST.isoformat()]
-    command += [
-        "--lake",
-        str(lake),
-        "--landing",
-        str(chain.landing),
-        "--settings",
-        ",".join([*chain.settings, str(other)]),
-    ]
-    environment = {name: value for name, value in os.environ.items() if name != "PYSPARK_GATEWAY_PORT"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ctx = night(lake, chain.landing, LAST, chain.settings)
+    lake, other = tmp_path / "at_once", tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"spark": {_PARTITIONS: "7", _SPLIT: "65536"}}))
+    split = str(spark.conf.get(_SPLIT))
+    with _one_core(spark, tmp_path / "done"):
+        ctx = run_night(lake, chain.landing, LAST, (*chain.settings, str(other)))
+        assert (spark.conf.get(_PARTITIONS), spark.conf.get(_SPLIT)) == ("7", "65536")
+    spark.conf.set(_SPLIT, split)
     assert differences(ctx, chain.lake, lake, LAST, chain.settings, without=SINCE_THE_RUN_BEFORE) == []
     found = {row.metric for row in ctx.tables.read(gold.IDENTITY_QUALITY).collect()}
     assert {"pairwise_precision", "match_rate:app:ecommerce"} <= found
+
+
+@contextmanager
+def _one_core(spark: SparkSession, done: Path) -> Iterator[None]:
+    """Tasks run one after the other: the other of the session's two places is taken by a task that waits."""
+    context = spark.sparkContext
+
+    def wait(_: int) -> None:
+        while not done.exists():
+            time.sleep(0.2)
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(lambda: context.parallelize([0], 1).foreach(wait))
+        while not context.statusTracker().getActiveStageIds():
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            done.touch()
+            waiting.result()
 
 
 def test_the_change_log_is_the_mapping_of_every_night(spark: SparkSession, chain: Chain) -> None:
