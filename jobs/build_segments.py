@@ -25,7 +25,7 @@ _MEASURED = sorted({"value_tier"}.union(*READ_TAGS.values()))
 def run(ctx: JobContext) -> None:
     """Every customer's primary segment and all secondary ones, who moved, and what the segments are worth."""
     rules, day = ctx.settings.segments, ctx.run_date
-    size = ctx.tables.read(silver.CUSTOMERS).count()
+    size = ctx.tables.count(silver.CUSTOMERS)
     facts = ctx.settled(segment_facts_of(ctx.tables.read, ctx.settings, day), size)
     customers = portraits(ctx).join(facts, "customer_id", "left")
     members = build_segments(customers, day, rules)

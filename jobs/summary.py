@@ -74,7 +74,7 @@ def _grid(title: str, *columns: str) -> Grid:
 
 
 def _layers(tables: Tables, published: list[Published]) -> Grid:
-    bronze = {name: tables.read(name).count() for name in tables.names() if name.startswith("bronze.")}
+    bronze = {name: tables.count(name) for name in tables.names() if name.startswith("bronze.")}
     grid = _grid("Rows per layer", "layer", "tables", "rows", "largest")
     counted = {**bronze, **{entry.table: entry.rows for entry in published}}
     for layer in ("bronze", "silver", "gold"):

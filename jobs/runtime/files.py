@@ -87,6 +87,12 @@ class Files:
         self.move(part, path)
         self.remove(beside)
 
+    def on_disk(self, path: str) -> str | None:
+        """Where it is on this machine's disk; None where it is on another file system."""
+        file_system, where = self._at(path)
+        uri = file_system.makeQualified(where).toUri()
+        return str(uri.getPath()) if uri.getScheme() == "file" else None
+
     def remove(self, path: str) -> None:
         """Remove a file or a folder with all it holds; nothing happens where there is none."""
         file_system, where = self._at(path)

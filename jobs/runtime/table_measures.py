@@ -80,7 +80,7 @@ def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:
     if _is_sliced(table) or not (table.clustered_by or table.partition_by):
         return None  # all that is counted came this night
     added = ctx.tables.files_since(table, unique_at)
-    if added is None or added.rows > ctx.tables.read(table).count() * _MOST_NEW:
+    if added is None or added.rows > ctx.tables.count(table) * _MOST_NEW:
         return None
     return ctx.tables.read_files(table, added.files)
 

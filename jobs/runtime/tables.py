@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
+from jobs.runtime.local_tables import LocalTable, local_table
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured
 from transforms.contracts import Table, conform
@@ -90,20 +91,30 @@ class Tables:
         return bool(self._log_names(self.path(table)))
 
     def read(self, table: Table | str, version: int | None = None) -> DataFrame:
-        """The table at a given version, or as it stands.
-
-        A given version stays what it is. Without one, rows are those of the newest commit when they are worked out: a
-        frame that is used again after its table was written has other rows then.
+        """The table at a version, by default the newest: the frame keeps it, whatever is written after.
 
         Raises:
             MissingTable: no step has written it yet.
         """
-        path = self.path(table)
+        path, wanted = self.path(table), self.version(table) if version is None else version
         if not self.exists(table):
             name = table if isinstance(table, str) else table.full_name
             raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
-        reader = self.spark.read.format("delta")
-        return (reader if version is None else reader.option("versionAsOf", version)).load(path)
+        local = self._local(table, wanted)
+        if local is not None:
+            return local.read(self.spark)
+        return self.spark.read.format("delta").option("versionAsOf", wanted).load(path)
+
+    def count(self, table: Table | str, version: int | None = None) -> int:
+        """Rows of the table at a version, by default the newest."""
+        local = self._local(table, self.version(table) if version is None else version)
+        if local is not None and local.rows is not None:
+            return local.rows
+        return self.read(table, version).count()
+
+    def _local(self, table: Table | str, version: int) -> LocalTable | None:
+        folder = self.files.on_disk(self.path(table))
+        return None if folder is None or version < 0 else local_table(folder, version)
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""
@@ -130,7 +141,7 @@ class Tables:
         """Rows of each table at its given version."""
         logs = {name: self._log(name, version) for name, version in versions.items()}
         known = logged_rows(self.spark, {name: log for name, log in logs.items() if log})
-        return known | {name: self.read(name, versions[name]).count() for name in versions if name not in known}
+        return known | {name: self.count(name, versions[name]) for name in versions if name not in known}
 
     def _log(self, name: str, version: int) -> list[str] | None:
         path = self.path(name)

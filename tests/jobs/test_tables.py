@@ -1,28 +1,76 @@
-"""Versions of tables: what was read at one stays, whatever is written after."""
+"""Reading tables: by Delta, or from the files that their logs name on this machine's disk."""
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
+import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from jobs.runtime.files import Files
+from jobs.runtime.local_tables import local_table
 from jobs.runtime.tables import Tables
-from tests.builders import frame
+from tests.builders import event, frame
 from transforms.contracts import silver
 
 
-def test_a_version_stays_though_its_table_is_written_before_its_rows_are_asked_for(
+def owners(spark: SparkSession, *customers: str) -> DataFrame:
+    rows = [{"identifier_type": "member", "identifier": f"m{n}", "customer_id": c} for n, c in enumerate(customers)]
+    return frame(spark, silver.IDENTITIES, rows)
+
+
+@pytest.fixture(params=["from its log", "by Delta"])
+def tables(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Tables:
+    if request.param == "by Delta":  # as on another file system
+        monkeypatch.setattr(Files, "on_disk", lambda *_: None)
+    return Tables(spark, str(tmp_path / "零 售/lake"), "run", None)
+
+
+def test_a_frame_keeps_the_version_that_it_was_read_at(spark: SparkSession, tables: Tables) -> None:
+    """So a command that reads a publication sees one night, also while the next one commits."""
+    published = tables.replace(silver.IDENTITIES, owners(spark, "C0", "C1")).version
+    seen, as_it_stands = tables.read(silver.IDENTITIES, published), tables.read(silver.IDENTITIES)
+    tables.replace(silver.IDENTITIES, owners(spark, "C0", "C1", "C2"))
+    for before in (seen, as_it_stands):
+        assert {row.customer_id for row in before.collect()} == {"C0", "C1"}
+    assert {row.customer_id for row in tables.read(silver.IDENTITIES).collect()} == {"C0", "C1", "C2"}
+    assert (tables.count(silver.IDENTITIES, published), tables.count(silver.IDENTITIES)) == (2, 3)
+
+
+def test_both_ways_to_read_give_the_same_rows_and_columns(spark: SparkSession, tables: Tables) -> None:
+    """Dates as partitions, one of them replaced and one emptied; more columns than before; no rows at all."""
+    days = [date(2026, 6, day) for day in (1, 2, 3)]
+    rows = [event(f"e{n}", event_date=day, identifiers={"phone": f"p{n}"}) for n, day in enumerate(days)]
+    tables.append(silver.EVENTS, frame(spark, silver.EVENTS, rows))
+    tables.overwrite_where(silver.EVENTS, frame(spark, silver.EVENTS, []), f"event_date = date'{days[0]}'")
+    again = [event("later", event_date=days[1], identifiers={"phone": "p1"})]
+    tables.overwrite_where(silver.EVENTS, frame(spark, silver.EVENTS, again), f"event_date = date'{days[1]}'")
+    for table in (silver.EVENTS, silver.IDENTITIES):
+        if table is silver.IDENTITIES:
+            tables.replace(table, owners(spark))
+        read, delta = tables.read(table), spark.read.format("delta").load(tables.path(table))
+        assert read.schema == delta.schema
+        assert sorted(map(repr, read.collect())) == sorted(map(repr, delta.collect()))
+        assert tables.count(table) == delta.count()
+    found = tables.read(silver.EVENTS).where(F.col("event_date") == F.lit(days[1])).collect()
+    assert [row.event_id for row in found] == ["later"]
+
+
+def test_a_table_whose_files_alone_do_not_say_what_its_rows_are_is_left_to_delta(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    """So a command that reads a publication sees one night, also while the next one commits."""
-
-    def owners(*customers: str) -> DataFrame:
-        rows = [{"identifier_type": "member", "identifier": f"m{n}", "customer_id": c} for n, c in enumerate(customers)]
-        return frame(spark, silver.IDENTITIES, rows)
-
-    tables = Tables(spark, str(tmp_path / "lake"), "run", None)
-    published = tables.replace(silver.IDENTITIES, owners("C0", "C1")).version
-    seen, as_it_stands = tables.read(silver.IDENTITIES, published), tables.read(silver.IDENTITIES)
-    tables.replace(silver.IDENTITIES, owners("C0", "C1", "C2"))
-    assert {row.customer_id for row in seen.collect()} == {"C0", "C1"}
-    assert {row.customer_id for row in as_it_stands.collect()} == {"C0", "C1", "C2"}
+    """Another tool put deletion vectors on it, or its folder looks like a pattern to Spark."""
+    for name, with_vectors in (("plain", False), ("vectors", True), ("a[b]", False)):
+        folder = str(tmp_path / name)
+        properties = {"delta.enableDeletionVectors": str(with_vectors).lower()}
+        spark.range(4).coalesce(1).write.format("delta").options(**properties).save(folder)
+        DeltaTable.forPath(spark, folder).delete("id = 2")
+        found = local_table(folder, 1)
+        assert (found is not None) == (name == "plain"), name
+        if found:
+            assert {row.id for row in found.read(spark).collect()} == {0, 1, 3}

@@ -32,6 +32,7 @@ from jobs.explain_segment import explain_segment
 from jobs.generate import generate
 from jobs.runtime.job import DONE
 from jobs.runtime.publications import PublishedTables, current, today
+from jobs.runtime.session import configured
 from jobs.runtime.settings import load_settings
 from jobs.runtime.tables import Commit, Tables
 from tests.nights import differences, run_night
@@ -53,7 +54,6 @@ SINCE_THE_RUN_BEFORE = [
     "gold.experiment_results",  # who was drawn on an earlier night has more days behind them
 ]
 NIGHTS = [LAST - timedelta(days=1), LAST]
-_PARTITIONS, _SPLIT = "spark.sql.shuffle.partitions", "spark.sql.files.maxPartitionBytes"
 # So short a chain can only be asked what follows in 20 days.
 _NET_AMOUNT_20D = {
     "label": "20 天净额", "description": "Net amount.", "type": "value", "measure": "sum(net_amount)", "window": 20,
@@ -205,13 +205,13 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(
     spark: SparkSession, chain: Chain, tmp_path: Path
 ) -> None:
     """All files at once, one core, other partitions, files cut into splits: the last date's rows are the same."""
-    lake, other = tmp_path / "at_once", tmp_path / "other.yaml"
-    other.write_text(yaml.safe_dump({"spark": {_PARTITIONS: "7", _SPLIT: "65536"}}))
-    split = str(spark.conf.get(_SPLIT))
-    with _one_core(spark, tmp_path / "done"):
-        ctx = run_night(lake, chain.landing, LAST, (*chain.settings, str(other)))
-        assert (spark.conf.get(_PARTITIONS), spark.conf.get(_SPLIT)) == ("7", "65536")
-    spark.conf.set(_SPLIT, split)
+    lake, other = (
+        tmp_path / "at_once",
+        {"spark.sql.shuffle.partitions": "7", "spark.sql.files.maxPartitionBytes": "65536"},
+    )
+    with _one_core(spark, tmp_path / "done"), configured(spark, other):
+        ctx = run_night(lake, chain.landing, LAST, chain.settings)
+        assert {key: spark.conf.get(key) for key in other} == other  # no job has put it back
     assert differences(ctx, chain.lake, lake, LAST, chain.settings, without=SINCE_THE_RUN_BEFORE) == []
     found = {row.metric for row in ctx.tables.read(gold.IDENTITY_QUALITY).collect()}
     assert {"pairwise_precision", "match_rate:app:ecommerce"} <= found

@@ -1,0 +1,78 @@
+"""A Delta table on this machine's disk, as its log describes it: the Parquet files of a version, read without Delta.
+
+Delta finds the files of a version by several Spark queries, anew for each query over each table: of the 90 s of a night
+over README's data set, 42 s (2 cores). delta-rs reads them out of the same log in 2 to 10 ms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+# Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
+_MOST_FILES = 2_000
+_PATTERN = frozenset("*?[]{}\\")
+
+
+@dataclass(frozen=True)
+class LocalTable:
+    """One version of a table.
+
+    Attributes:
+        folder: where it is.
+        files: its data files, whole paths.
+        schema: its columns in their order, those of partitions among them.
+        partition_by: the latter's names.
+        rows: how many it has; None where the log does not say.
+    """
+
+    folder: str
+    files: Sequence[str]
+    schema: StructType
+    partition_by: Sequence[str]
+    rows: int | None
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        """Its rows."""
+        if not self.files:
+            return spark.createDataFrame([], self.schema)
+        read = spark.read.schema(self.schema).option("basePath", self.folder).parquet(*self.files)
+        if not self.partition_by:
+            return read
+        columns = {field.name: F.col(f"`{field.name}`") for field in self.schema}
+        # Spark puts columns of partitions last, and forgets their comments.
+        for name in self.partition_by:
+            columns[name] = columns[name].alias(name, metadata=self.schema[name].metadata)
+        return read.select(*columns.values())
+
+
+def local_table(folder: str, version: int) -> LocalTable | None:
+    """A version of a table; None where its files alone do not say what its rows are, or Delta reads it better.
+
+    Files alone are not enough above reader version 1, which has deletion vectors and renamed columns.
+
+    Args:
+        folder: the table's, on this machine's disk; Spark would take some characters in it for a pattern.
+    """
+    if _PATTERN & {*folder}:
+        return None
+    try:
+        found = DeltaTable(folder, version=version)
+        added = found.get_add_actions(flatten=True)
+    except DeltaError:  # a log that is damaged, or of a newer protocol
+        return None
+    files = [f"{folder}/{unquote(path)}" for path in added["path"].to_pylist()]
+    if found.protocol().min_reader_version > 1 or len(files) > _MOST_FILES or any(_PATTERN & {*file} for file in files):
+        return None
+    counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
+    schema = StructType.fromJson(json.loads(found.schema().to_json()))
+    partition_by = found.metadata().partition_columns
+    return LocalTable(folder, files, schema, partition_by, None if None in counts else sum(counts))
