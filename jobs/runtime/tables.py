@@ -96,10 +96,11 @@ class Tables:
         Raises:
             MissingTable: no step has written it yet.
         """
-        path, wanted = self.path(table), self.version(table) if version is None else version
-        if not self.exists(table):
+        path, newest = self.path(table), self.version(table)
+        if newest < 0:
             name = table if isinstance(table, str) else table.full_name
             raise MissingTable(f"{name} is not at {path}: run the steps before this one first (`portraits nightly`)")
+        wanted = newest if version is None else version
         local = self._local(table, wanted)
         if local is not None:
             return local.read(self.spark)
@@ -139,8 +140,10 @@ class Tables:
 
     def row_counts(self, versions: Mapping[str, int]) -> dict[str, int]:
         """Rows of each table at its given version."""
-        logs = {name: self._log(name, version) for name, version in versions.items()}
-        known = logged_rows(self.spark, {name: log for name, log in logs.items() if log})
+        found = {name: self._local(name, version) for name, version in versions.items()}
+        known = {name: local.rows for name, local in found.items() if local and local.rows is not None}
+        logs = {name: self._log(name, version) for name, version in versions.items() if name not in known}
+        known |= logged_rows(self.spark, {name: log for name, log in logs.items() if log})
         return known | {name: self.count(name, versions[name]) for name in versions if name not in known}
 
     def _log(self, name: str, version: int) -> list[str] | None:

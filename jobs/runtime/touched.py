@@ -143,7 +143,6 @@ def _closed(
     is_due = due(rules, date.fromisoformat(then.metadata["run_date"]), ctx.run_date)
     refusals = ctx.tables.read(silver.IDENTITY_REFUSALS)
     around = ctx.settled(owners_around(starts, refusals, known, is_due), 0)
-    # Worked out now: a Delta table that is read later has tonight's rows.
     customers, new = side_by_side(
         lambda: ctx.settled(tied_customers(around, refusals), 0),
         lambda: ctx.settled(starts.join(F.broadcast(around), KEY, "left_anti"), 0),
