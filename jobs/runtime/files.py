@@ -54,7 +54,8 @@ class Files:
     def names(self, folder: str) -> list[str]:
         """Names of what lies directly in a folder; empty when there is none."""
         if (disk := self.on_disk(folder)) is not None:  # Hadoop is asked for one name at a time, of logs with hundreds
-            return sorted(entry.name for entry in Path(disk).iterdir()) if Path(disk).is_dir() else []
+            found = [entry.name for entry in Path(disk).iterdir()] if Path(disk).is_dir() else []
+            return sorted(name for name in found if not _is_checksum(name))
         file_system, where = self._at(folder)
         if not file_system.exists(where):
             return []
@@ -112,6 +113,11 @@ class Files:
     def _at(self, path: str) -> tuple[Any, Any]:
         where = self._jvm.org.apache.hadoop.fs.Path(path)
         return where.getFileSystem(self._conf), where
+
+
+def _is_checksum(name: str) -> bool:
+    """Hadoop's own, beside each file that it makes on a local disk; it does not list them either."""
+    return name.startswith(".") and name.endswith(".crc")
 
 
 def _is_hidden(name: str) -> bool:
