@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import jobs
-from jobs.runtime.job import JobContext, side_by_side
+from jobs.runtime.job import JobContext
 from jobs.runtime.tables import Basis, Commit
 from transforms.contracts import Table, silver
 from transforms.identity.links import MAX_HOLDERS
@@ -50,8 +50,8 @@ def arrived_since(ctx: JobContext, table: Table) -> DataFrame | None:
         F.col("arrival_date") > F.lit(_run_date(then))
     )
     known = new.unionByName(due).where(F.col("arrival_date") <= F.lit(ctx.run_date))
-    arrived, events = side_by_side(lambda: ctx.settled(known, 0), lambda: ctx.event_count)
-    ctx.arrived[since] = arrived if arrived.count() <= events * _MOST_NEW else None
+    arrived = ctx.settled(known, 0)
+    ctx.arrived[since] = arrived if arrived.count() <= ctx.event_count * _MOST_NEW else None
     return ctx.arrived[since]
 
 

@@ -140,7 +140,7 @@ class JobContext:
             return self._event_count
         version = self.tables.version(silver.EVENTS)
         if version not in self._counted:
-            self._counted = {version: self.tables.count(silver.EVENTS)}
+            self._counted = {version: self.tables.count(silver.EVENTS, version)}
         return self._counted[version]
 
     def of_run_date(self, table: Table) -> DataFrame:

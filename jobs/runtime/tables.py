@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
-from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime.data_files import LocalTable, data_file, local_table, read_files
 from jobs.runtime.files import Files
-from jobs.runtime.local_tables import LocalTable, local_table
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured
 from transforms.contracts import Table, conform
@@ -144,7 +143,7 @@ class Tables:
         known = {name: local.rows for name, local in found.items() if local and local.rows is not None}
         logs = {name: self._log(name, version) for name, version in versions.items() if name not in known}
         known |= logged_rows(self.spark, {name: log for name, log in logs.items() if log})
-        return known | {name: self.count(name, versions[name]) for name in versions if name not in known}
+        return known | {name: self.read(name, versions[name]).count() for name in versions if name not in known}
 
     def _log(self, name: str, version: int) -> list[str] | None:
         path = self.path(name)
@@ -160,7 +159,7 @@ class Tables:
             if action.get("remove", {}).get("dataChange"):
                 return None
             if action.get("add", {}).get("dataChange"):
-                added.append(self._data_file(table, action["add"]["path"]))
+                added.append(data_file(self.path(table), action["add"]["path"]))
         return added
 
     def files_since(self, table: Table, after: int) -> Added | None:
@@ -175,7 +174,7 @@ class Tables:
                 rows[action["add"]["path"]] = statistics.get("numRecords", 0)
             elif "remove" in action:
                 rows.pop(action["remove"]["path"], None)
-        return Added([self._data_file(table, path) for path in rows], sum(rows.values()))
+        return Added([data_file(self.path(table), path) for path in rows], sum(rows.values()))
 
     def _actions_since(self, table: Table, after: int) -> list[dict[str, Any]] | None:
         """The log's actions of the commits after a version; None where it does not reach back so far."""
@@ -186,13 +185,9 @@ class Tables:
         texts = [self.files.read_text(f"{path}/_delta_log/{name}") for name in wanted]
         return [json.loads(line) for text in texts for line in text.splitlines()]
 
-    def _data_file(self, table: Table, logged: str) -> str:
-        return f"{self.path(table)}/{unquote(logged)}"
-
     def read_files(self, table: Table, files: list[str]) -> DataFrame:
         """Rows of some of a table's data files."""
-        reader = self.spark.read.schema(table.schema).option("basePath", self.path(table))
-        return reader.parquet(*files) if files else self.spark.createDataFrame([], table.schema)
+        return read_files(self.spark, self.path(table), files, table.schema)
 
     def version(self, table: Table | str) -> int:
         """The newest version; -1 where there is no table."""

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.increments import arrived_since
-from jobs.runtime.job import JobContext, side_by_side
+from jobs.runtime.job import JobContext
 from transforms.contracts import silver
 from transforms.contracts.state import IDENTITY_CUSTOMERS, IDENTITY_SIZES
 from transforms.identity.combinations import combine
@@ -104,11 +104,9 @@ def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part |
     events = arrived_since(ctx, silver.IDENTITIES)
     if events is None:
         return None
-    known, ruled = (ctx.tables.read(table) for table in (silver.IDENTITIES, silver.IDENTITY_BAD_VALUES))
-    arrived, bad = side_by_side(
-        lambda: ctx.settled(carried_by(combine(events), known), 0),
-        lambda: ctx.settled(ruled.select(*KEY, "rule"), 0),
-    )
+    known = ctx.tables.read(silver.IDENTITIES)
+    arrived = ctx.settled(carried_by(combine(events), known), 0)
+    bad = ctx.settled(ctx.tables.read(silver.IDENTITY_BAD_VALUES).select(*KEY, "rule"), 0)
     bad, held = bad.select(*KEY), bad.where(F.col("rule") == MAX_HOLDERS).select(*KEY)
     starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx)).distinct()
     closed = _closed(ctx, combinations, starts, known, bad)
@@ -125,13 +123,13 @@ def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part |
     if closed is None:
         return None
     ctx.facts["looked at again"] = closed.count
-    again = seen_again(arrived).join(F.broadcast(closed.new), KEY, "left_anti")
-    recounted = recounted.join(F.broadcast(held), KEY, "left_semi").distinct()
-    (repeated, recounted), (of_anchors, is_any) = side_by_side(
-        lambda: (ctx.settled(again, 0), ctx.settled(recounted, 0)),
-        lambda: (ctx.settled(anchored(ctx.tables.read(IDENTITY_SIZES)), 0), not held.isEmpty()),
+    return Part(
+        **vars(closed),
+        repeated=ctx.settled(seen_again(arrived).join(F.broadcast(closed.new), KEY, "left_anti"), 0),
+        held=None if held.isEmpty() else held,
+        recounted=ctx.settled(recounted.join(F.broadcast(held), KEY, "left_semi").distinct(), 0),
+        known=ctx.settled(anchored(ctx.tables.read(IDENTITY_SIZES)), 0),
     )
-    return Part(**vars(closed), repeated=repeated, held=held if is_any else None, recounted=recounted, known=of_anchors)
 
 
 def _closed(
@@ -143,11 +141,9 @@ def _closed(
     is_due = due(rules, date.fromisoformat(then.metadata["run_date"]), ctx.run_date)
     refusals = ctx.tables.read(silver.IDENTITY_REFUSALS)
     around = ctx.settled(owners_around(starts, refusals, known, is_due), 0)
-    customers, new = side_by_side(
-        lambda: ctx.settled(tied_customers(around, refusals), 0),
-        lambda: ctx.settled(starts.join(F.broadcast(around), KEY, "left_anti"), 0),
-    )
+    customers = ctx.settled(tied_customers(around, refusals), 0)
     before = ctx.settled(whole_customers(customers, known), 0)
+    new = ctx.settled(starts.join(F.broadcast(around), KEY, "left_anti"), 0)
     identifiers = before.select(*KEY).union(new)
     if (count := identifiers.count()) > _MOST:
         return None

@@ -10,8 +10,8 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime.data_files import local_table
 from jobs.runtime.files import Files
-from jobs.runtime.local_tables import local_table
 from jobs.runtime.tables import Tables
 from tests.builders import event, frame
 from transforms.contracts import silver

@@ -205,10 +205,8 @@ def test_laws_3_and_4_one_load_on_one_core_gives_what_two_nights_gave(
     spark: SparkSession, chain: Chain, tmp_path: Path
 ) -> None:
     """All files at once, one core, other partitions, files cut into splits: the last date's rows are the same."""
-    lake, other = (
-        tmp_path / "at_once",
-        {"spark.sql.shuffle.partitions": "7", "spark.sql.files.maxPartitionBytes": "65536"},
-    )
+    lake = tmp_path / "at_once"
+    other = {"spark.sql.shuffle.partitions": "7", "spark.sql.files.maxPartitionBytes": "65536"}
     with _one_core(spark, tmp_path / "done"), configured(spark, other):
         ctx = run_night(lake, chain.landing, LAST, chain.settings)
         assert {key: spark.conf.get(key) for key in other} == other  # no job has put it back
@@ -228,7 +226,7 @@ def _one_core(spark: SparkSession, done: Path) -> Iterator[None]:
 
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(lambda: context.parallelize([0], 1).foreach(wait))
-        while not context.statusTracker().getActiveStageIds():
+        while not (context.statusTracker().getActiveStageIds() or waiting.done()):  # done: it failed
             time.sleep(0.1)
         try:
             yield

@@ -1,4 +1,4 @@
-"""A Delta table on this machine's disk, as its log describes it: the Parquet files of a version, read without Delta.
+"""The Parquet files of a Delta table, read without Delta: those of a version on this machine's disk, or some of them.
 
 Delta finds the files of a version by several Spark queries, anew for each query over each table: of the 90 s of a night
 over README's data set, 42 s (2 cores). delta-rs reads them out of the same log in 2 to 10 ms.
@@ -42,9 +42,7 @@ class LocalTable:
 
     def read(self, spark: SparkSession) -> DataFrame:
         """Its rows."""
-        if not self.files:
-            return spark.createDataFrame([], self.schema)
-        read = spark.read.schema(self.schema).option("basePath", self.folder).parquet(*self.files)
+        read = read_files(spark, self.folder, self.files, self.schema)
         if not self.partition_by:
             return read
         columns = {field.name: F.col(f"`{field.name}`") for field in self.schema}
@@ -69,10 +67,21 @@ def local_table(folder: str, version: int) -> LocalTable | None:
         added = found.get_add_actions(flatten=True)
     except DeltaError:  # a log that is damaged, or of a newer protocol
         return None
-    files = [f"{folder}/{unquote(path)}" for path in added["path"].to_pylist()]
+    files = [data_file(folder, path) for path in added["path"].to_pylist()]
     if found.protocol().min_reader_version > 1 or len(files) > _MOST_FILES or any(_PATTERN & {*file} for file in files):
         return None
     counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
     schema = StructType.fromJson(json.loads(found.schema().to_json()))
     partition_by = found.metadata().partition_columns
     return LocalTable(folder, files, schema, partition_by, None if None in counts else sum(counts))
+
+
+def read_files(spark: SparkSession, folder: str, files: Sequence[str], schema: StructType) -> DataFrame:
+    """Rows of some of a table's files, on any file system; columns of partitions stand last."""
+    reader = spark.read.schema(schema).option("basePath", folder)
+    return reader.parquet(*files) if files else spark.createDataFrame([], schema)
+
+
+def data_file(folder: str, logged: str) -> str:
+    """Where a file is that a log names."""
+    return f"{folder}/{unquote(logged)}"
