@@ -41,7 +41,7 @@ def _restate(ctx: JobContext, concerned: DataFrame) -> None:
     events = ctx.events().where(on_dates).unionByName(others.join(orders, "order_id", "left_semi"))
     partials = _partials(ctx, events).where(on_dates)
     with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount", dates=dates):
-        written = ctx.tables.overwrite_where(silver.ACTIVITY, partials, on_dates, basis(ctx))
+        written = ctx.tables.overwrite_slice(silver.ACTIVITY, partials, basis(ctx), event_date=dates)
     ctx.facts["partials"], ctx.facts["dates restated"] = written.rows, len(dates)
 
 

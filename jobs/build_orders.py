@@ -41,7 +41,7 @@ def _restate(ctx: JobContext, concerned: DataFrame) -> None:
 
     def restated(table: Table, rows: DataFrame) -> int:
         others = ctx.tables.read(table).where(among("order_date", dates)).join(touched, "order_id", "left_anti")
-        return ctx.tables.overwrite_where(table, others.unionByName(rows), among("order_date", dates), basis(ctx)).rows
+        return ctx.tables.overwrite_slice(table, others.unionByName(rows), basis(ctx), order_date=dates).rows
 
     restated(silver.ORDER_LINES, lines)
     with Restatements(ctx, silver.ORDERS, date_column="order_date", amount_column="net_amount", dates=dates):

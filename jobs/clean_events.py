@@ -160,7 +160,7 @@ def _rewrite_dates(ctx: JobContext, marked: DataFrame, accepted: DataFrame) -> N
     days = accepted.select("event_date").union(losers.select("event_date")).distinct().collect()
     dates = [row.event_date for row in days]
     kept = known.where(F.col("event_date").isin(dates)).join(losers.select("event_id"), "event_id", "left_anti")
-    ctx.tables.overwrite_where(silver.EVENTS, kept.unionByName(accepted), among("event_date", dates))
+    ctx.tables.overwrite_slice(silver.EVENTS, kept.unionByName(accepted), event_date=dates)
     ctx.progress.note(f"earlier copies of known events turned up: {len(dates)} dates are rewritten")
 
 

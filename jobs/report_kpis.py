@@ -14,7 +14,6 @@ from jobs.runtime.increments import arrived_since, basis
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.kpi_frames import kpi_frames
 from jobs.runtime.restatements import Restatements
-from jobs.runtime.tables import among
 from transforms.contracts import gold
 from transforms.kpis import catalogue_rows, report_kpis
 
@@ -31,9 +30,8 @@ def run(ctx: JobContext) -> None:
     if not dates:
         return
     values = reduce(DataFrame.unionByName, [_values(ctx, day) for day in dates]).coalesce(1)
-    written = among("kpi_date", dates)
     with Restatements(ctx, gold.KPI_VALUES, "kpi_date", "numerator", dates, cause="late_events"):
-        ctx.facts["values"] = ctx.tables.overwrite_where(gold.KPI_VALUES, values, written, basis(ctx)).rows
+        ctx.facts["values"] = ctx.tables.overwrite_slice(gold.KPI_VALUES, values, basis(ctx), kpi_date=dates).rows
     if stale:
         ctx.facts["dates restated"] = len(stale)
 

@@ -17,7 +17,6 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
-from jobs.runtime.tables import among, literal
 from transforms.contracts import gold
 
 Model = dict[str, Any]
@@ -71,8 +70,8 @@ def write_checks(ctx: JobContext, names: Sequence[str], models: Iterable[Model])
         for model in models
         for check in model["checks"]
     ]
-    of_step = f"run_date = {literal(ctx.run_date)} and {among('model', names)}"
-    ctx.tables.overwrite_where(gold.MODEL_CHECKS, ctx.small_frame(rows, gold.MODEL_CHECKS), of_step)
+    checks = ctx.small_frame(rows, gold.MODEL_CHECKS)
+    ctx.tables.overwrite_slice(gold.MODEL_CHECKS, checks, run_date=ctx.run_date, model=names)
 
 
 def date_of(model: Model) -> date | None:

@@ -69,16 +69,16 @@ def _sweep_bronze(ctx: JobContext, source: Source, gone: Tombstones) -> Swept:
         .collect()  # as many as arrival dates
     )
     if counted:
-        dates = among("_arrival_date", [row._arrival_date for row in counted])
+        dates = [row._arrival_date for row in counted]
         lost = {*source.identifier_columns(), *references(source)}
         text = F.when(F.col("_lost").isNull(), F.col("_record")).alias("_record")
-        kept = marked.where(f"not _is_erased and {dates}").select(
+        kept = marked.where(f"not _is_erased and {among('_arrival_date', dates)}").select(
             *[
                 blanked(name, name) if name in lost else text if name == "_record" else F.col(f"`{name}`")
                 for name in table.column_names
             ]
         )
-        ctx.tables.overwrite_where(table, kept, dates)
+        ctx.tables.overwrite_slice(table, kept, _arrival_date=dates)
     return Swept(sum(row.erased for row in counted), sum(row.blanked for row in counted))
 
 
@@ -142,8 +142,8 @@ def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
     last = ctx.tables.last_commit(table)
     basis = last.metadata if last else None  # what it was built from, and for which date, is as it was
     if found and by:
-        dates = among(by, [row[by] for row in found])
-        ctx.tables.overwrite_where(table, kept.where(dates), dates, basis)
+        dates = [row[by] for row in found]
+        ctx.tables.overwrite_slice(table, kept.where(among(by, dates)), basis, **{by: dates})
     elif found or base != version:
         ctx.tables.replace(table, kept, basis)
     return Swept(sum(row.erased for row in found), sum(row.blanked for row in found))

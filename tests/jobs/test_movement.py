@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from jobs.runtime.movement import write_history
-from jobs.runtime.tables import Tables, among
+from jobs.runtime.tables import Tables
 from tests.builders import frame
 from tests.nights import night
 from transforms.contracts import gold, ops
@@ -48,9 +48,7 @@ def put(tables: Tables, members: dict[date, str]) -> None:
         for day, customers in members.items()
         for customer in customers
     ]
-    tables.overwrite_where(
-        gold.SEGMENT_MEMBERS, frame(tables.spark, gold.SEGMENT_MEMBERS, rows), among("run_date", members)
-    )
+    tables.overwrite_slice(gold.SEGMENT_MEMBERS, frame(tables.spark, gold.SEGMENT_MEMBERS, rows), run_date=[*members])
 
 
 def test_history_follows_what_was_published(spark: SparkSession, tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ def test_both_ways_to_read_give_the_same_rows_and_columns(spark: SparkSession, t
     days = [date(2026, 6, day) for day in (1, 2, 3)]
     rows = [event(f"e{n}", event_date=day, identifiers={"phone": f"p{n}"}) for n, day in enumerate(days)]
     tables.append(silver.EVENTS, frame(spark, silver.EVENTS, rows))
-    tables.overwrite_where(silver.EVENTS, frame(spark, silver.EVENTS, []), f"event_date = date'{days[0]}'")
+    tables.overwrite_slice(silver.EVENTS, frame(spark, silver.EVENTS, []), event_date=days[0])
     again = [event("later", event_date=days[1], identifiers={"phone": "p1"})]
-    tables.overwrite_where(silver.EVENTS, frame(spark, silver.EVENTS, again), f"event_date = date'{days[1]}'")
+    tables.overwrite_slice(silver.EVENTS, frame(spark, silver.EVENTS, again), event_date=days[1])
     for table in (silver.EVENTS, silver.IDENTITIES):
         if table is silver.IDENTITIES:
             tables.replace(table, owners(spark))
