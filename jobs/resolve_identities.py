@@ -104,8 +104,9 @@ def _bad_values(ctx: JobContext, combinations: DataFrame, held: DataFrame | None
         return bad_values(_judged(ctx, combinations, held), linking)
     some, is_held = combinations.where("not is_plain"), F.col("rule") == MAX_HOLDERS
     if not part.recounted.isEmpty():
-        limited = [kind.type for kind in ctx.settings.identity.types if kind.max_holders]
-        some = some.unionByName(carrying_any(combinations.where("is_plain"), part.recounted, limited))
+        some = some.unionByName(
+            carrying_any(combinations.where("is_plain"), part.recounted, ctx.settings.identity.limited)
+        )
     found = bad_values(_judged(ctx, some, part.held), linking)
     of_recounted = found.where(is_held).join(F.broadcast(part.recounted), KEY, "left_semi")
     others = ctx.tables.read(silver.IDENTITY_BAD_VALUES).where(is_held)
@@ -252,7 +253,7 @@ def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataF
     Args:
         before: who owned what then, where no part was taken.
     """
-    anchors = [kind.type for kind in ctx.settings.identity.types if kind.anchor]
+    anchors = ctx.settings.identity.anchors
     known = anchored_customers(before, anchors) if part is None else part.known
     changes = ctx.tables.of_lake().read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
     return as_metrics(id_change_rate(changes, known, anchors))

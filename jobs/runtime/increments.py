@@ -70,8 +70,7 @@ def events_in_question(ctx: JobContext, table: Table) -> DataFrame | None:
     if -1 in versions and len({*versions}) > 1:
         return None
     if len({*versions}) > 1 and not (held := _held_differently(ctx, *versions)).isEmpty():
-        limited = [kind.type for kind in ctx.settings.identity.types if kind.max_holders]
-        concerned.append(carrying_any(ctx.known_events(), held, limited))
+        concerned.append(carrying_any(ctx.known_events(), held, ctx.settings.identity.limited))
     together = reduce(DataFrame.unionByName, concerned)
     return together.where(F.col("event_date") <= F.lit(ctx.run_date))
 

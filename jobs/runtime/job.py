@@ -22,6 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.runtime.landing import Landing
 from jobs.runtime.leads import led
+from jobs.runtime.local_writes import WrittenMeanwhile
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import build_session, configured, is_given
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
@@ -336,7 +337,7 @@ def guarded(action: Callable[[], int]) -> int:
     except AuditRefused as error:
         sys.stderr.write(f"Not published: {error}\n")
         return REFUSED
-    except (MissingTable, ContractError, RunFailed) as error:
+    except (MissingTable, ContractError, RunFailed, WrittenMeanwhile) as error:
         sys.stderr.write(f"Failed: {error}\n")
         return FAILED
 

@@ -27,15 +27,10 @@ from pyspark.sql.types import StructType
 from transforms.contracts import Table
 
 _TRIES = 5  # another program may commit at the same moment, such as OPTIMIZE
-# Tasks move their files out of Hadoop's temporary folder themselves: nobody reads them before the commit.
-_COMMITTER = {
-    "mapreduce.fileoutputcommitter.algorithm.version": "2",
-    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_PLAIN = frozenset(
-    {"date", "boolean"}
-)  # values of other types are encoded in folders' names, by each writer differently
+# Types of partitions whose values are in folders' names as they are; texts are encoded there, by each writer otherwise.
+_PLAIN = frozenset({"date", "boolean"})
+_TOLD = (str, int, date)  # of other types, such as times, the log tells no least and greatest value
 
 
 class WrittenMeanwhile(RuntimeError):
@@ -142,7 +137,7 @@ def _new_files(
     """
     beside = Path(folder, f"writing-{uuid.uuid4().hex}")
     try:
-        frame.write.options(**_COMMITTER).partitionBy(*partition_by).parquet(f"file:{beside}")
+        frame.write.partitionBy(*partition_by).parquet(f"file:{beside}")
         for place in sorted({file.parent for file in beside.rglob("*.parquet")}):
             below = place.relative_to(beside)
             told = {file: _statistics(file, measured) for file in sorted(place.glob("[!.]*.parquet"))}
@@ -186,7 +181,7 @@ def _statistics(file: Path, measured: Sequence[str]) -> dict[str, Any]:
         known = [part for part in parts if part.has_min_max]
         if known and all(part.has_min_max or not part.num_values for part in parts):
             least, greatest = min(part.min for part in known), max(part.max for part in known)
-            if isinstance(least, (str, int, date)):
+            if type(least) in _TOLD:
                 found["minValues"][name], found["maxValues"][name] = _logged(least), _logged(greatest)
     return found
 

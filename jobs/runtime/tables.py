@@ -303,37 +303,34 @@ class Tables:
         self, folder: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str
     ) -> bool:
         """Whether it could be written without Delta."""
-        replaced: Slices | OldFiles | None = None if mode == "append" else slices(table, {})
-        if where is not None:
-            replaced = None if isinstance(where, str) else slices(table, where)
-            if replaced is None:
-                predicate, version = _sql(where), self.version(table)
-                old = self._holding(table, predicate, version)
-                if old is None:
-                    return False
-                replaced = OldFiles(frozenset(old), version)
-                rows = self._with_kept(table, rows, predicate, old)
-        properties, measured = _properties(table), _measured(table)
-        write(_laid_out(rows, table), folder, table, replaced, stamp, properties, measured)
+        replaced: Slices | OldFiles | None = None
+        if mode == "overwrite" and not isinstance(where, str):
+            replaced = slices(table, where or {})
+        if where is not None and replaced is None:
+            found = self._with_kept(table, rows, _sql(where))
+            if found is None:
+                return False
+            rows, replaced = found
+        write(_laid_out(rows, table), folder, table, replaced, stamp, _properties(table), _measured(table))
         return True
 
-    def _holding(self, table: Table, predicate: str, version: int) -> list[str] | None:
-        """Files of a version, by path below the table, that have rows for which a predicate holds; None: ask Delta."""
+    def _with_kept(self, table: Table, rows: DataFrame, predicate: str) -> tuple[DataFrame, OldFiles] | None:
+        """Rows for which the predicate must hold, and those that stay of the files in which it holds for some.
+
+        None where the table's files alone do not say what its rows are.
+        """
+        version = self.version(table)
         local = self._local(table, version)
         if local is None:
             return None
-        rows = read_files(self.spark, local.folder, local.files, local.schema)
-        found = rows.where(predicate).select("_metadata.file_path").distinct().collect() if local.files else []
-        return [plain(row.file_path).removeprefix(f"{local.folder}/") for row in found]
-
-    def _with_kept(self, table: Table, rows: DataFrame, predicate: str, old: list[str]) -> DataFrame:
-        """The rows, each of which the predicate must hold for, and those of old files for which it does not."""
         said = literal(f"{table.full_name}: a row is not of those that are replaced; nothing was written")
         checked = rows.where(f"case when {predicate} then true else raise_error({said}) end")
-        if not old:
-            return checked
-        kept = self.read_files(table, [data_file(self.path(table), path) for path in old])
-        return checked.unionByName(kept.where(f"not coalesce({predicate}, false)").select(*rows.columns))
+        holding = read_files(self.spark, local.folder, local.files, local.schema).where(predicate)
+        found = holding.select("_metadata.file_path").distinct().collect() if local.files else []
+        old = [plain(row.file_path) for row in found]
+        kept = read_files(self.spark, local.folder, old, local.schema).where(f"not coalesce({predicate}, false)")
+        paths = frozenset(path.removeprefix(f"{local.folder}/") for path in old)
+        return checked.unionByName(kept, allowMissingColumns=True) if old else checked, OldFiles(paths, version)
 
     def _write_by_delta(
         self, path: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str

@@ -115,7 +115,7 @@ def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part |
     new = None if found is None else ctx.settled(found, 0)
     recounted = arrived.select(*KEY)
     if closed is not None and new is not None and not new.isEmpty():
-        led = carrying_any(closed.combinations, new, [kind.type for kind in rules.types if kind.max_holders])
+        led = carrying_any(closed.combinations, new, rules.limited)
         beside = ctx.settled(carried_by(led, known), 0)
         recounted = recounted.union(beside.select(*KEY))
         starts, held = starts.union(beside.where("not is_blocked").select(*KEY)).distinct(), held.union(new)

@@ -21,6 +21,7 @@ from jobs.runtime.local_writes import OldFiles, OutsideOfSlice, WrittenMeanwhile
 from jobs.runtime.tables import Tables
 from tests.builders import event, frame
 from transforms.contracts import Column, Table, gold, silver
+from transforms.contracts.bronze import bronze_table
 
 DAYS = [date(2026, 6, day) for day in (1, 2, 3)]
 NOTES = Table(
@@ -117,6 +118,20 @@ def test_only_the_rows_of_a_predicate_are_replaced(spark: SparkSession, tables: 
     tables.overwrite_where(table, new.limit(0), "stage = 'judged' or note_count = 2")
     assert as_read_by_all(tables, table) == {"no stage", "other day"}
     assert {written_by(tables, table, version) for version in (0, 1, 2)} == {"delta-rs"}
+
+
+def test_rows_that_stay_keep_columns_that_are_not_received_any_more(spark: SparkSession, tables: Tables) -> None:
+    """A source's mapping lost a column: rows of before still have it, also beside rows that are taken again."""
+    wide = bronze_table("till", ["order_no", "colour"])
+    columns = "order_no string, colour string, _arrival_date date, _source_file string, _row_number long"
+    rows = [("1", "red", DAYS[0], "a.csv", 1), ("2", "blue", DAYS[0], "b.csv", 1)]
+    nothing = [F.lit(None).cast(wide.schema[name].dataType).alias(name) for name in ("_run_id", "_blocked", "_record")]
+    received = spark.createDataFrame(rows, columns).select("*", *nothing)
+    tables.append(wide, received.coalesce(1))
+    again = received.where("_source_file = 'a.csv'").drop("colour")
+    tables.overwrite_where(bronze_table("till", ["order_no"]), again, "_source_file in ('a.csv')")
+    assert written_by(tables, wide, 1) == "delta-rs"
+    assert {(row.order_no, row.colour) for row in tables.read(wide).collect()} == {("1", None), ("2", "blue")}
 
 
 def test_the_log_tells_the_same_of_files_as_delta_does(

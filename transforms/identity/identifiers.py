@@ -130,6 +130,16 @@ class IdentityRules(_Model):
         return [kind.type for kind in self.types if not kind.shared]
 
     @property
+    def limited(self) -> list[str]:
+        """Names of the types of which a value that too many people hold is blocked, strongest first."""
+        return [kind.type for kind in self.types if kind.max_holders]
+
+    @property
+    def anchors(self) -> list[str]:
+        """Names of the types that a customer's id is made from, strongest first."""
+        return [kind.type for kind in self.types if kind.anchor]
+
+    @property
     def tier(self) -> dict[str, int]:
         """Type to its place in the priority order, 0 the strongest."""
         return {kind.type: place for place, kind in enumerate(self.types)}

@@ -140,7 +140,7 @@ def without_linking_power(events: DataFrame, held: DataFrame, rules: IdentityRul
     """
     blocked = F.coalesce("blocked_identifiers", F.create_map().cast("map<string,string>"))
     events = events.withColumn("blocked_identifiers", blocked)
-    for kind in (kind.type for kind in rules.types if kind.max_holders):
+    for kind in rules.limited:
         of_kind = held.where(F.col("identifier_type") == kind).select(
             F.col("identifier").alias("_held"), F.lit(MAX_HOLDERS).alias("_rule")
         )

@@ -64,9 +64,8 @@ def newly_over_held(combinations: DataFrame, arrived: DataFrame, rules: Identity
     Returns:
         None where no type has such a limit.
     """
-    limited = [kind.type for kind in rules.types if kind.max_holders]
-    counted = arrived.where(~F.col("is_blocked") & F.col("identifier_type").isin(limited)).select(*KEY)
-    found = over_held(carrying_any(combinations, counted, limited), rules) if limited else None
+    counted = arrived.where(~F.col("is_blocked") & F.col("identifier_type").isin(rules.limited)).select(*KEY)
+    found = over_held(carrying_any(combinations, counted, rules.limited), rules) if rules.limited else None
     # A value that only stands beside one that arrived was not counted whole.
     return None if found is None else found.select(*KEY).join(F.broadcast(counted), KEY, "left_semi")
 
