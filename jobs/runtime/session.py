@@ -34,6 +34,8 @@ _ALWAYS = {
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     # Its default asks the environment each time, which interpreted plans do for every value that they read.
     "spark.sql.types.framework.enabled": "false",
+    # PySpark looks up where in our code each column is named, for its error messages, and asks Java five times for it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # A legacy code page (GBK) may be named in a source's options.
     "spark.sql.legacy.javaCharsets": "true",
     # Values arrive as narrow Arrow batches of one or two columns: larger batches halve the crossings.
