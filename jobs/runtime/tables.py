@@ -287,11 +287,8 @@ class Tables:
         if not self.exists(table):
             where = None
         disk = self.files.on_disk(path)
-        if (
-            disk is None
-            or not takes_commits(disk, table)
-            or not self._write_on_disk(disk, table, rows, mode, where, stamp)
-        ):
+        is_local = disk is not None and takes_commits(disk, table)
+        if disk is None or not is_local or not self._write_on_disk(disk, table, rows, mode, where, stamp):
             self._write_by_delta(path, table, rows, mode, where, stamp)
         commit = self.last_commit(table)
         assert commit is not None

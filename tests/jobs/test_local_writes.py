@@ -219,3 +219,16 @@ def test_tables_of_text_partitions_are_left_to_delta(tables: Tables) -> None:
     by_stage = Table("gold", "by_stage", "", "", ("note_id",), NOTES.columns, partition_by=("stage",))
     assert not takes_commits(tables.path(by_stage), by_stage)
     assert all(takes_commits(tables.path(table), table) for table in gold.TABLES)
+
+
+def test_state_of_another_release_is_shaped_anew(spark: SparkSession, tables: Tables) -> None:
+    """A column more or less than before: state is replaced with its columns, where other tables keep those they had."""
+    rows = notes(spark, ("a", "read", None, 1, []))
+    for columns in (PLAIN.columns, PLAIN.columns[:2], PLAIN.columns[:3]):
+        state = Table("_state", "notes", "", "", ("note_id",), columns)
+        tables.replace(state, rows.select(*state.column_names))
+        assert tables.read(state).columns == state.column_names
+    fewer = Table("gold", "plain_notes", "", "", ("note_id",), PLAIN.columns[:2])
+    tables.replace(PLAIN, rows)
+    tables.replace(fewer, rows.select(*fewer.column_names))
+    assert tables.read(fewer).columns == PLAIN.column_names
