@@ -71,9 +71,14 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     if found.protocol().min_reader_version > 1 or len(files) > _MOST_FILES or any(_PATTERN & {*file} for file in files):
         return None
     counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
-    schema = StructType.fromJson(json.loads(found.schema().to_json()))
+    schema = logged_schema(found)
     partition_by = found.metadata().partition_columns
     return LocalTable(folder, files, schema, partition_by, None if None in counts else sum(counts))
+
+
+def logged_schema(table: DeltaTable) -> StructType:
+    """A table's columns as its log has them."""
+    return StructType.fromJson(json.loads(table.schema().to_json()))
 
 
 def read_files(spark: SparkSession, folder: str, files: Sequence[str], schema: StructType) -> DataFrame:

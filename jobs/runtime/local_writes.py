@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +25,8 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
+from jobs.runtime.data_files import logged_schema
+from jobs.runtime.layout import laid_out, measured, properties
 from transforms.contracts import Table
 
 _TRIES = 5  # another program may commit at the same moment, such as OPTIMIZE
@@ -81,7 +84,7 @@ def takes_commits(folder: str, table: Table) -> bool:
     except DeltaError:
         return False
     protocol, metadata = found.protocol(), found.metadata()
-    wanted, known = _types(table.schema), _types(StructType.fromJson(json.loads(found.schema().to_json())))
+    wanted, known = _types(table.schema), _types(logged_schema(found))
     return (
         protocol.min_reader_version == 1
         and protocol.min_writer_version <= 2
@@ -92,33 +95,29 @@ def takes_commits(folder: str, table: Table) -> bool:
     )
 
 
-def write(
-    frame: DataFrame,
-    folder: str,
-    table: Table,
-    replaced: Slices | OldFiles | None,
-    stamp: str,
-    properties: Mapping[str, str],
-    measured: Sequence[str],
-) -> None:
+def write(frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFiles | None, stamp: str) -> None:
     """Add the frame's rows in one commit, in which the files to be replaced give way.
 
     Args:
-        frame: in the columns of the table, laid out.
+        frame: in the columns of the table, and of those that its old rows have more.
         stamp: what the commit says of the run, as Delta's `userMetadata`.
-        properties: of the table, where it is new.
-        measured: columns whose least and greatest values the log tells of each file.
 
     Raises:
         OutsideOfSlice: a row does not belong to the slices.
         WrittenMeanwhile: the version of `OldFiles` is not the newest any more.
     """
-    added = list(_new_files(frame, folder, table.partition_by, measured))
+    made = list(_new_files(frame, folder, table))
+    added, rows = [file for file, _ in made], sum(count for _, count in made)
     if isinstance(replaced, Slices):
         _check_inside(added, replaced, table)
+    said = {
+        "userMetadata": stamp,
+        "operationMetrics": {"numFiles": str(len(added)), "numOutputRows": str(rows)},
+        "operationParameters": {"mode": "Append" if replaced is None else "Overwrite"},
+    }
     for tries_left in reversed(range(_TRIES)):
         try:
-            _commit(folder, table, added, replaced, stamp, properties)
+            _commit(folder, table, added, replaced, CommitProperties(custom_metadata=said, max_commit_retries=0))
             return
         except CommitFailedError:
             if not tries_left:
@@ -129,27 +128,25 @@ def _types(schema: StructType) -> set[tuple[str, str]]:
     return {(field.name, field.dataType.simpleString()) for field in schema}
 
 
-def _new_files(
-    frame: DataFrame, folder: str, partition_by: Sequence[str], measured: Sequence[str]
-) -> Iterator[AddAction]:
-    """The frame's rows as files of the table, which no commit names yet.
+def _new_files(frame: DataFrame, folder: str, table: Table) -> Iterator[tuple[AddAction, int]]:
+    """The frame's rows as files of the table, which no commit names yet; with how many are in each.
 
     They are made in a folder beside, since Spark does not say which files it made, and moved from there. What a run
     that dies leaves in it VACUUM removes like any file that the log does not name: its name is not a hidden one.
     """
-    beside = Path(folder, f"writing-{uuid.uuid4().hex}")
+    beside, names = Path(folder, f"writing-{uuid.uuid4().hex}"), measured(table)
     try:
-        frame.write.partitionBy(*partition_by).parquet(f"file:{beside}")
-        for place in sorted({file.parent for file in beside.rglob("*.parquet")}):
+        laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{beside}")
+        for place, files in groupby(sorted(beside.rglob("[!.]*.parquet")), lambda file: file.parent):
+            told = {file: _statistics(file, names) for file in files}
+            made = {file: statistics for file, statistics in told.items() if statistics["numRecords"]}
             below = place.relative_to(beside)
-            told = {file: _statistics(file, measured) for file in sorted(place.glob("[!.]*.parquet"))}
-            made = [file for file, statistics in told.items() if statistics["numRecords"]]
-            _move(made, Path(folder, below))
-            for file in made:
-                path, statistics = below / file.name, json.dumps(told[file])
+            _move([*made], Path(folder, below))
+            for file, statistics in made.items():
+                path = below / file.name
                 about = Path(folder, path).stat()
-                at = int(about.st_mtime * 1000)
-                yield AddAction(str(path), about.st_size, _partitions(below), at, True, statistics)
+                at, said = int(about.st_mtime * 1000), json.dumps(statistics)
+                yield AddAction(str(path), about.st_size, _partitions(below), at, True, said), statistics["numRecords"]
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -170,12 +167,12 @@ def _partitions(below: Path) -> dict[str, str | None]:
     return {name: None if value == _NO_VALUE else value for name, value in named}
 
 
-def _statistics(file: Path, measured: Sequence[str]) -> dict[str, Any]:
+def _statistics(file: Path, names: Sequence[str]) -> dict[str, Any]:
     """What Delta's log tells of a file, from the file's own statistics."""
     metadata = pq.read_metadata(file)
     found: dict[str, Any] = {"numRecords": metadata.num_rows, "minValues": {}, "maxValues": {}, "nullCount": {}}
     places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
-    for name in measured:
+    for name in names:
         parts = [metadata.row_group(group).column(places[name]).statistics for group in range(metadata.num_row_groups)]
         if not all(part and part.has_null_count for part in parts):
             continue
@@ -207,26 +204,18 @@ def _commit(
     table: Table,
     added: Sequence[AddAction],
     replaced: Slices | OldFiles | None,
-    stamp: str,
-    properties: Mapping[str, str],
+    commit: CommitProperties,
 ) -> None:
     """One commit on the newest version.
 
     Raises:
         CommitFailedError: another program made that commit first.
     """
-    schema = Schema.from_json(table.schema.json())
-    rows = sum(json.loads(file.stats)["numRecords"] for file in added)
-    said = {
-        "userMetadata": stamp,
-        "operationMetrics": {"numFiles": str(len(added)), "numOutputRows": str(rows)},
-        "operationParameters": {"mode": "Append" if replaced is None else "Overwrite"},
-    }
-    commit = CommitProperties(custom_metadata=said, max_commit_retries=0)
+    schema, partition_by = Schema.from_json(table.schema.json()), [*table.partition_by]
     if not Path(folder, "_delta_log").is_dir():
         Path(folder).mkdir(parents=True, exist_ok=True)
         create_table_with_add_actions(
-            folder, schema, [*added], "error", [*table.partition_by], configuration=properties, commit_properties=commit
+            folder, schema, [*added], "error", partition_by, configuration=properties(table), commit_properties=commit
         )
         return
     current = DeltaTable(folder)
@@ -236,7 +225,7 @@ def _commit(
             f"{replaced.version} were being replaced; nothing was written: run this step again"
         )
     gone = [] if replaced is None else list(_gone(current, table, replaced))
-    current.create_write_transaction([*added, *gone], "append", schema, [*table.partition_by], commit_properties=commit)
+    current.create_write_transaction([*added, *gone], "append", schema, partition_by, commit_properties=commit)
 
 
 def _gone(current: DeltaTable, table: Table, replaced: Slices | OldFiles) -> Iterator[RemoveAction]:

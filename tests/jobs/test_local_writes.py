@@ -190,9 +190,9 @@ def test_what_another_program_committed_meanwhile_is_not_lost(spark: SparkSessio
     folder, new = tables.path(PLAIN), notes(spark, ("c", "read", None, 1, []))
     DeltaTable(folder).optimize.compact()
     with pytest.raises(WrittenMeanwhile, match="wrote version 2 while rows of version 1 were being replaced"):
-        write(new, folder, PLAIN, OldFiles(frozenset(), 1), "{}", {}, [])
+        write(new, folder, PLAIN, OldFiles(frozenset(), 1), "{}")
     assert as_read_by_all(tables, PLAIN) == {"a", "b"}
-    write(new, folder, PLAIN, slices(PLAIN, {}), "{}", {}, [])
+    write(new, folder, PLAIN, slices(PLAIN, {}), "{}")
     assert as_read_by_all(tables, PLAIN) == {"c"}
 
 
