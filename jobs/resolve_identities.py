@@ -33,6 +33,7 @@ from transforms.identity.changes import (
     mapping_before,
     mapping_on,
     told_changes,
+    with_other_rows,
 )
 from transforms.identity.identifiers import identified_by_type
 from transforms.identity.lawful import (
@@ -136,13 +137,11 @@ def _resolve(
         links = ctx.tables.read(silver.IDENTITY_LINKS)
         placed, replayed = _audited(ctx, seen, links, ctx.event_count)
     else:
-        others = part.beside(ctx.tables.read(silver.IDENTITY_LINKS), ENDS[0])
-        links, _ = side_by_side(
-            lambda: ctx.settled(part.of(evidence.select(*others.columns), ENDS[0]), _OF_PART), write_bad
-        )
+        columns = silver.IDENTITY_LINKS.column_names
+        links, _ = side_by_side(lambda: ctx.settled(part.of(evidence.select(*columns), ENDS[0]), _OF_PART), write_bad)
         (placed, replayed), _ = side_by_side(
             lambda: _audited(ctx, part.of(seen, KEY), links, _OF_PART),
-            lambda: ctx.tables.replace(silver.IDENTITY_LINKS, others.unionByName(links)),
+            lambda: ctx.tables.replace_rows(silver.IDENTITY_LINKS, links, [part.named(ENDS[0])]),
         )
     named = name_customers(lawful_components(placed, replayed), rules)
     refused = _refusals(ctx, inside, links, refused_links(replayed))
@@ -161,12 +160,14 @@ def _resolve(
 
 
 def _write_among_others(ctx: JobContext, part: Part, identities: DataFrame, refusals: DataFrame) -> None:
-    """The part's identities and refusals, each table whole."""
-    of_others = part.of_others(ctx.tables.read(silver.IDENTITIES))
-    beside = part.beside(ctx.tables.read(silver.IDENTITY_REFUSALS), ENDS[0])
+    """The part's identities and refusals, in place of what they were."""
+    seen_again = part.repeated.select(*KEY)
+    now = identities.unionByName(part.repeated)
     side_by_side(
-        lambda: ctx.tables.replace(silver.IDENTITIES, of_others.unionByName(identities), basis(ctx)),
-        lambda: ctx.tables.replace(silver.IDENTITY_REFUSALS, beside.unionByName(refusals)),
+        lambda: ctx.tables.replace_rows(
+            silver.IDENTITIES, now, [part.customers, part.new.select(*KEY).union(seen_again)], basis(ctx)
+        ),
+        lambda: ctx.tables.replace_rows(silver.IDENTITY_REFUSALS, refusals, [part.named(ENDS[0])]),
     )
 
 
@@ -239,12 +240,19 @@ def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: boo
         log: the changes before today.
         told: `told_changes` of today.
     """
-    if is_in_step:
-        extended = extend_history(ctx.tables.read(silver.IDENTITY_HISTORY), told, ctx.run_date, is_few)
-    else:
+    if not is_in_step:
         today = told.withColumn("run_date", F.lit(ctx.run_date))
-        extended = identity_history(log.unionByName(today, allowMissingColumns=True))
-    ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
+        made = identity_history(log.unionByName(today, allowMissingColumns=True))
+        ctx.tables.replace(silver.IDENTITY_HISTORY, made)
+        return
+    known = ctx.tables.read(silver.IDENTITY_HISTORY)
+    if not is_few:
+        ctx.tables.replace(silver.IDENTITY_HISTORY, extend_history(known, told, ctx.run_date))
+        return
+    ended = ctx.settled(with_other_rows(known, told, ctx.run_date), 0)
+    theirs = known.join(F.broadcast(ended), KEY, "left_semi").select(*known.columns)
+    extended = extend_history(theirs, told, ctx.run_date, is_few)
+    ctx.tables.replace_rows(silver.IDENTITY_HISTORY, extended, [ended])
 
 
 def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataFrame:

@@ -7,7 +7,7 @@ over README's data set, 42 s (2 cores). delta-rs reads them out of the same log 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -28,6 +28,7 @@ class LocalTable:
 
     Attributes:
         folder: where it is.
+        version: which one it is.
         files: its data files, whole paths.
         schema: its columns in their order, those of partitions among them.
         partition_by: the latter's names.
@@ -35,10 +36,15 @@ class LocalTable:
     """
 
     folder: str
+    version: int
     files: Sequence[str]
     schema: StructType
     partition_by: Sequence[str]
     rows: int | None
+
+    def below(self, files: Iterable[str]) -> frozenset[str]:
+        """Some of its files, by their paths below the folder."""
+        return frozenset(file.removeprefix(f"{self.folder}/") for file in files)
 
     def read(self, spark: SparkSession) -> DataFrame:
         """Its rows."""
@@ -73,7 +79,7 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
     schema = logged_schema(found)
     partition_by = found.metadata().partition_columns
-    return LocalTable(folder, files, schema, partition_by, None if None in counts else sum(counts))
+    return LocalTable(folder, version, files, schema, partition_by, None if None in counts else sum(counts))
 
 
 def logged_schema(table: DeltaTable) -> StructType:

@@ -7,6 +7,7 @@ warm, on 2 cores: replaced by Delta in 1.7 s (2.5 s of processor time), this way
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import uuid
@@ -27,6 +28,7 @@ from pyspark.sql.types import StructType
 
 from jobs.runtime.data_files import logged_schema
 from jobs.runtime.layout import laid_out, measured, properties
+from jobs.runtime.row_copies import copy_rows
 from transforms.contracts import Table
 
 _TRIES = 5  # another program may commit at the same moment, such as OPTIMIZE
@@ -57,10 +59,16 @@ class Slices:
 
 @dataclass(frozen=True)
 class OldFiles:
-    """Some files of one version, by path below the table; the rows of them that stay are written again."""
+    """Some files of one version, by path below the table; the rows of them that stay are written again.
+
+    Attributes:
+        gone: keys, in some of the table's columns, of the rows that give way: the others are copied. None: the rows
+            that stay are among those that are written.
+    """
 
     paths: frozenset[str]
     version: int
+    gone: Sequence[DataFrame] | None = None
 
 
 def slices(table: Table, values: Mapping[str, Iterable[Any]]) -> Slices | None:
@@ -106,7 +114,8 @@ def write(frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFil
         OutsideOfSlice: a row does not belong to the slices.
         WrittenMeanwhile: the version of `OldFiles` is not the newest any more.
     """
-    made = list(_new_files(frame, folder, table))
+    copied = replaced if isinstance(replaced, OldFiles) and replaced.gone is not None else None
+    made = list(_new_files(frame, folder, table, copied))
     added, rows = [file for file, _ in made], sum(count for _, count in made)
     if isinstance(replaced, Slices):
         _check_inside(added, replaced, table)
@@ -128,19 +137,22 @@ def _types(schema: StructType) -> set[tuple[str, str]]:
     return {(field.name, field.dataType.simpleString()) for field in schema}
 
 
-def _new_files(frame: DataFrame, folder: str, table: Table) -> Iterator[tuple[AddAction, int]]:
-    """The frame's rows as files of the table, which no commit names yet; with how many are in each.
+def _new_files(frame: DataFrame, folder: str, table: Table, copied: OldFiles | None) -> Iterator[tuple[AddAction, int]]:
+    """The frame's rows, and copied ones, as files of the table, which no commit names yet; with how many are in each.
 
     They are made in a folder beside, since Spark does not say which files it made, and moved from there. What a run
     that dies leaves in it VACUUM removes like any file that the log does not name: its name is not a hidden one.
     """
     beside, names = Path(folder, f"writing-{uuid.uuid4().hex}"), measured(table)
+    rows = beside / "rows"
     try:
-        laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{beside}")
-        for place, files in groupby(sorted(beside.rglob("[!.]*.parquet")), lambda file: file.parent):
+        laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{rows}")
+        if copied:
+            _copy(copied, folder, beside / "gone", rows)
+        for place, files in groupby(sorted(rows.rglob("[!.]*.parquet")), lambda file: file.parent):
             told = {file: _statistics(file, names) for file in files}
             made = {file: statistics for file, statistics in told.items() if statistics["numRecords"]}
-            below = place.relative_to(beside)
+            below = place.relative_to(rows)
             _move([*made], Path(folder, below))
             for file, statistics in made.items():
                 path = below / file.name
@@ -149,6 +161,15 @@ def _new_files(frame: DataFrame, folder: str, table: Table) -> Iterator[tuple[Ad
                 yield AddAction(str(path), about.st_size, _partitions(below), at, True, said), statistics["numRecords"]
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _copy(old: OldFiles, folder: str, keys: Path, target: Path) -> None:
+    """Copy the rows of old files that stay."""
+    gone = old.gone or ()
+    places = [keys / str(place) for place in range(len(gone))]
+    for frame, place in zip(gone, places, strict=True):
+        frame.coalesce(1).write.parquet(f"file:{place}")
+    copy_rows([f"{folder}/{path}" for path in old.paths], places, target, os.cpu_count() or 1)
 
 
 def _move(made: Sequence[Path], target: Path) -> None:

@@ -13,6 +13,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
+import jobs
 from jobs.runtime.settings import Settings
 
 # Needed by the tables themselves, whatever the environment.
@@ -53,7 +54,7 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
     given = SparkConf()
     builder = SparkSession.builder.appName(app_name)
     master = str(given.get("spark.master", settings.spark.get("spark.master", "")))
-    for key, value in {**_quiet(settings.spark), **_ALWAYS, **local_files(master)}.items():
+    for key, value in {**_quiet(settings.spark), **_ALWAYS, **local_files(master), **python_workers(master)}.items():
         if not given.contains(key):
             builder = builder.config(key, value)
     session = builder.getOrCreate()
@@ -68,9 +69,25 @@ def local_files(master: str) -> dict[str, str]:
     Hadoop starts `chmod` for each file that it makes on a local disk, and for the checksum beside it: of 12 s that it
     took to write a table of 700 dates, 9 (2 cores). On a cluster, an executor might be without the jar.
     """
-    is_local = master == "local" or master.startswith("local[")
     has_jar = any(Path(_find_spark_home(), "jars").glob("hadoop-bare-naked-local-fs-*.jar"))
-    return {"spark.hadoop.fs.file.impl": _LOCAL_FILES} if is_local and has_jar else {}
+    return {"spark.hadoop.fs.file.impl": _LOCAL_FILES} if is_local(master) and has_jar else {}
+
+
+def python_workers(master: str) -> dict[str, str]:
+    """Settings by which Python workers start with what they need, where all of Spark is this machine.
+
+    On a cluster, and where our modules are in an archive, a node may not find the module that they start from.
+    """
+    root = Path(jobs.__path__[0]).parent
+    if not is_local(master) or not root.is_dir():
+        return {}
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    return {"spark.python.daemon.module": "jobs.runtime.python_workers", "spark.executorEnv.PYTHONPATH": paths}
+
+
+def is_local(master: str) -> bool:
+    """Whether all of Spark is this machine."""
+    return master == "local" or master.startswith("local[")
 
 
 def is_given(key: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +20,11 @@ from jobs.runtime.files import Files, plain
 from jobs.runtime.layout import laid_out, properties
 from jobs.runtime.local_writes import OldFiles, Slices, slices, takes_commits, write
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
-from jobs.runtime.session import configured
+from jobs.runtime.session import configured, is_local
 from transforms.contracts import Table, conform
 
 Basis = Mapping[str, Any]
+_COPIED_ROWS = 1_000_000  # of so many rows on, those that stay are copied without Spark; it makes fewer files
 _Values = Mapping[str, Collection[Any]]  # of columns, by their names
 
 
@@ -232,13 +233,36 @@ class Tables:
         return self._write(table, frame, "overwrite", predicate, basis)
 
     def upsert(self, table: Table, frame: DataFrame) -> Commit:
-        """Replace the rows of a small table that have the frame's keys, and add the others, in one commit."""
+        """Replace the rows that have the frame's keys, and add the others, in one commit."""
+        return self.replace_rows(table, frame, [frame.select(*table.key)])
+
+    def replace_rows(
+        self, table: Table, frame: DataFrame, gone: Sequence[DataFrame], basis: Basis | None = None
+    ) -> Commit:
+        """Add the frame to the rows that have none of some keys, in one commit.
+
+        Args:
+            gone: each has keys in some of the table's columns, as few as fit memory; a null is a value like others.
+        """
         if not self.exists(table):
-            return self.replace(table, frame)
-        current = self.read(table)
-        same_key = [current[k].eqNullSafe(frame[k]) for k in table.key]
-        kept = current.join(F.broadcast(frame), same_key, "left_anti")
-        return self.replace(table, kept.unionByName(conform(frame, table)))
+            return self.replace(table, frame, basis)
+        if (local := self._copied_table(table)) is not None:
+            old = OldFiles(local.below(local.files), local.version, gone)
+            write(conform(frame, table), local.folder, table, old, self._stamped(basis))
+            return self._noted(table)
+        kept = self.read(table)
+        for keys in gone:
+            has_key = [kept[name].eqNullSafe(keys[name]) for name in keys.columns]
+            kept = kept.join(F.broadcast(keys), has_key, "left_anti")
+        return self.replace(table, kept.unionByName(conform(frame, table), allowMissingColumns=True), basis)
+
+    def _copied_table(self, table: Table) -> LocalTable | None:
+        """The newest version, where copying the rows of its files costs less than Spark's ways."""
+        local = self._local(table, self.version(table))
+        if local is None or (local.rows or 0) < _COPIED_ROWS or not is_local(str(self.spark.sparkContext.master)):
+            return None
+        is_plain = not (table.partition_by or table.clustered_by or table.sorted_by)
+        return local if is_plain and takes_commits(local.folder, table) else None
 
     def purge(self, names: Iterable[str]) -> dict[str, int]:
         """Remove every file that the tables' newest versions do not name: by table, how many.
@@ -284,13 +308,20 @@ class Tables:
         self, table: Table, frame: DataFrame, mode: str, where: str | _Values | None, basis: Basis | None = None
     ) -> Commit:
         path, rows = self.path(table), conform(frame, table)
-        stamp = json.dumps({**self._stamp, **(basis or {})})
+        stamp = self._stamped(basis)
         if not self.exists(table):
             where = None
         disk = self.files.on_disk(path)
-        is_local = disk is not None and takes_commits(disk, table)
-        if disk is None or not is_local or not self._write_on_disk(disk, table, rows, mode, where, stamp):
+        is_taken = disk is not None and takes_commits(disk, table)
+        if disk is None or not is_taken or not self._write_on_disk(disk, table, rows, mode, where, stamp):
             self._write_by_delta(path, table, rows, mode, where, stamp)
+        return self._noted(table)
+
+    def _stamped(self, basis: Basis | None) -> str:
+        return json.dumps({**self._stamp, **(basis or {})})
+
+    def _noted(self, table: Table) -> Commit:
+        """The commit that was just made."""
         commit = self.last_commit(table)
         assert commit is not None
         with self._lock:
@@ -317,8 +348,7 @@ class Tables:
 
         None where the table's files alone do not say what its rows are.
         """
-        version = self.version(table)
-        local = self._local(table, version)
+        local = self._local(table, self.version(table))
         if local is None:
             return None
         said = literal(f"{table.full_name}: a row is not of those that are replaced; nothing was written")
@@ -326,7 +356,7 @@ class Tables:
         files = read_files(self.spark, local.folder, local.files, local.schema)
         found = files.where(predicate).select("_metadata.file_path").distinct().collect() if local.files else []
         old = [plain(row.file_path) for row in found]
-        replaced = OldFiles(frozenset(path.removeprefix(f"{local.folder}/") for path in old), version)
+        replaced = OldFiles(local.below(old), local.version)
         if not old:
             return checked, replaced
         kept = read_files(self.spark, local.folder, old, local.schema).where(f"not coalesce({predicate}, false)")

@@ -32,9 +32,8 @@ def write_timelines(ctx: JobContext, concerned: DataFrame | None, activity_versi
         made = ctx.tables.replace(table, _timelines(ctx, owners), _basis(ctx))
         ctx.facts["timelines"] = made.rows
         return
-    others = ctx.tables.read(table).join(F.broadcast(touched), "customer_id", "left_anti")
     again = _timelines(ctx, F.broadcast(owners.join(F.broadcast(touched), "customer_id", "left_semi")))
-    made = ctx.tables.replace(table, others.unionByName(again), _basis(ctx))
+    made = ctx.tables.replace_rows(table, again, [touched], _basis(ctx))
     ctx.facts["timelines"], ctx.facts["made again"] = made.rows, touched.count()
 
 

@@ -55,14 +55,12 @@ class Closed:
 
     def of(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """The rows whose identifier, in the two columns of `end`, is in the part."""
-        return rows.join(self._sought(end), list(end), "left_semi").select(*rows.columns)
+        sought = F.broadcast(self.named(end))  # else the millions of rows that they are sought in are moved
+        return rows.join(sought, list(end), "left_semi").select(*rows.columns)
 
-    def beside(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
-        """All other rows."""
-        return rows.join(self._sought(end), list(end), "left_anti").select(*rows.columns)
-
-    def _sought(self, end: Sequence[str]) -> DataFrame:
-        return F.broadcast(self.identifiers.toDF(*end))  # else the millions of rows that they are sought in are moved
+    def named(self, end: Sequence[str]) -> DataFrame:
+        """`identifiers` in two columns of these names."""
+        return self.identifiers.toDF(*end)
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,6 @@ class Part(Closed):
     held: DataFrame | None
     recounted: DataFrame
     known: DataFrame
-
-    def of_others(self, identities: DataFrame) -> DataFrame:
-        """silver.identities' rows of everybody else, and of blocked identifiers as they are now."""
-        unowned = self.new.union(self.repeated.select(*KEY))
-        rest = identities.join(F.broadcast(self.customers), "customer_id", "left_anti")
-        rest = rest.join(F.broadcast(unowned), KEY, "left_anti").select(*identities.columns)
-        return rest.unionByName(self.repeated)
 
 
 def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part | None:

@@ -14,6 +14,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from jobs import resolve_identities
+from jobs.runtime import tables
 from jobs.runtime.job import JobContext
 from tests.builders import DAY, at, event, frame
 from tests.nights import night
@@ -70,6 +71,12 @@ TRUTH = [
     }.items()
     for value in values
 ]
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are written as those of a large lake are: what stays is copied."""
+    monkeypatch.setattr(tables, "_COPIED_ROWS", 0)
 
 
 @pytest.fixture

@@ -123,6 +123,16 @@ def extend_history(history: DataFrame, changes: DataFrame, day: date, is_few: bo
     return closed.select(*columns).unionByName(new.select(*columns))
 
 
+def with_other_rows(history: DataFrame, changes: DataFrame, day: date) -> DataFrame:
+    """(identifier_type, identifier) of the rows of silver.identity_history that `extend_history` leaves otherwise.
+
+    Owners who were found on that very date or after it, and the owners of before that the changes end.
+    """
+    ended = changes.where("previous_customer_id is not null").select(*KEY)
+    found = history.where((F.col("valid_from") >= F.lit(day)) | (F.col("valid_to") >= F.lit(day))).select(*KEY)
+    return ended.union(found).distinct()
+
+
 def id_change_rate(changes: DataFrame, known: DataFrame, anchor_types: list[str]) -> DataFrame:
     """One row `id_change_rate`: of the customers that had an anchor-type identifier, the share whose id is another now.
 
