@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
-from jobs.runtime.session import _ALWAYS, local_files
+from jobs.runtime.session import _ALWAYS, local_files, python_workers
 
 # Workers must run this very Python: another one has no pyarrow. Spark reads it when its first worker starts.
 os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -43,6 +43,7 @@ _SETTINGS = {
     "spark.driver.extraJavaOptions": ("-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC"),
     **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already
     **local_files("local[2]"),
+    **python_workers("local[2]"),
 }
 
 

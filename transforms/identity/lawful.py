@@ -5,8 +5,12 @@ Nearly all components break no rule, so the cost of the rules falls on the few t
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
-from functools import reduce
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import partial, reduce
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
@@ -17,6 +21,8 @@ from transforms.identity.nodes import KEY, PAIR, with_component
 from transforms.identity.replay import Limits, Link, replay
 
 MUST_LINK = "must_link"
+_OF_ROW = ("role", "last_seen", "event_count", "probability")
+_BATCH = 50_000
 _COLUMNS = (*PAIR, "reason", "part")
 _REPLAYED = ", ".join(f"{name} string" for name in _COLUMNS)
 
@@ -116,7 +122,8 @@ def counts(period_days: int | None, as_of: date) -> Column:
 def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date, rules: IdentityRules) -> DataFrame:
     """Rows of two kinds: a refused link with its reason, and an identifier (`type_b` null) with its part.
 
-    One task works on one component at a time, so a component must fit a worker's memory.
+    One task works on one component at a time, so a component must fit a worker's memory. Components stream by sorted:
+    Spark's own grouping hands each over as a table of its own, which takes as long as what is done with it.
     """
     period = {kind.type: kind.period_days for kind in rules.types if kind.max_per_customer}
     counted = [(F.col("identifier_type") == name) & counts(days, as_of) for name, days in period.items()]
@@ -127,56 +134,61 @@ def _replayed(placed: DataFrame, links: DataFrame, apart: DataFrame, as_of: date
         F.col("identifier").alias("value_a"),
         *[F.lit(None).cast("string").alias(name) for name in ("type_b", "value_b")],
         F.when(is_counted, F.lit("counted")).otherwise(F.lit("node")).alias("role"),
-        F.lit(None).cast("timestamp").alias("last_seen_at"),
+        F.lit(None).cast("bigint").alias("last_seen"),
         F.lit(None).cast("bigint").alias("event_count"),
         F.lit(None).cast("double").alias("probability"),
     )
     of_node = placed.select("component", *[F.col(k).alias(n) for k, n in zip(KEY, ("type_a", "value_a"), strict=True)])
     role = F.when(F.array_contains("sources", MUST_LINK), F.lit(MUST_LINK)).otherwise(F.lit("link"))
     edges = links.join(F.broadcast(of_node), ["type_a", "value_a"]).select(
-        "component", *PAIR, role.alias("role"), "last_seen_at", "event_count", "probability"
+        "component",
+        *PAIR,
+        role.alias("role"),
+        F.unix_micros("last_seen_at").alias("last_seen"),
+        "event_count",
+        "probability",
     )
     cannot = apart.join(of_node, ["type_a", "value_a"]).select(
         "component",
         *PAIR,
         F.lit("cannot_link").alias("role"),
-        F.lit(None).cast("timestamp").alias("last_seen_at"),
+        F.lit(None).cast("bigint").alias("last_seen"),
         F.lit(None).cast("bigint").alias("event_count"),
         F.lit(None).cast("double").alias("probability"),
     )
-    limits = limits_of(rules)
+    together = nodes.unionByName(edges).unionByName(cannot).select("component", *PAIR, *_OF_ROW)
+    in_order = together.repartition("component").sortWithinPartitions("component")
+    return in_order.mapInArrow(partial(_rebuilt_batches, limits=limits_of(rules)), _REPLAYED)
 
-    together = nodes.unionByName(edges).unionByName(cannot)
-    return together.groupBy("component").applyInArrow(lambda table: _rebuilt(table, limits), _REPLAYED)
+
+def _rebuilt_batches(batches: Iterator[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:
+    """All components of a partition, rebuilt one after the other."""
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    rebuilt = (row for number, of in groupby(rows, key=itemgetter(0)) for row in _rebuilt(number, of, limits))
+    while some := [*islice(rebuilt, _BATCH)]:
+        columns = [pa.array(values, pa.string()) for values in zip(*some, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, [*_COLUMNS])
 
 
-def _rebuilt(table: pa.Table, limits: Limits) -> pa.Table:
+def _rebuilt(component: int, rows: Iterable[tuple[Any, ...]], limits: Limits) -> Iterator[tuple[str | None, ...]]:
     """One component's rows, rebuilt."""
     links, nodes, counted, apart = [], [], [], []
-    for row in table.to_pylist():
-        one, other = (row["type_a"], row["value_a"]), (row["type_b"], row["value_b"])
-        if row["role"] in ("node", "counted"):
+    for _, type_a, value_a, type_b, value_b, role, last_seen, event_count, probability in rows:
+        one, other = (type_a, value_a), (type_b, value_b)
+        if role in ("node", "counted"):
             nodes.append(one)
-            counted += [one] if row["role"] == "counted" else []
-        elif row["role"] == "cannot_link":
+            counted += [one] if role == "counted" else []
+        elif role == "cannot_link":
             apart.append((one, other))
         else:
-            strength = (_micros(row["last_seen_at"]), row["event_count"])
-            links.append(Link(one, other, strength, row["role"] == MUST_LINK, row["probability"]))
+            # A decision has no time.
+            links.append(Link(one, other, (last_seen or 0, event_count), role == MUST_LINK, probability))
     outcome = replay(links, limits, counted, apart)
-    part_of = {node: f"{table['component'][0]}.{n}" for n, group in enumerate(outcome.customers) for node in group}
-    rows: list[tuple[str | None, ...]] = [(*a, *b, reason, None) for (a, b), reason in sorted(outcome.refused.items())]
-    rows += [
-        (*node, None, None, "ambiguous" if node in outcome.ambiguous else None, part_of.get(node))
-        for node in sorted(nodes)
-    ]
-    columns = zip(*rows, strict=True)
-    return pa.table({name: pa.array(values, pa.string()) for name, values in zip(_COLUMNS, columns, strict=True)})
-
-
-def _micros(at: datetime | None) -> int:
-    """Microseconds since 1970; a decision has no time."""
-    return 0 if at is None else int(at.replace(tzinfo=timezone.utc).timestamp()) * 1_000_000 + at.microsecond
+    part_of = {node: f"{component}.{n}" for n, group in enumerate(outcome.customers) for node in group}
+    for (one, other), reason in sorted(outcome.refused.items()):
+        yield (*one, *other, reason, None)
+    for node in sorted(nodes):
+        yield (*node, None, None, "ambiguous" if node in outcome.ambiguous else None, part_of.get(node))
 
 
 def limits_of(rules: IdentityRules) -> Limits:
