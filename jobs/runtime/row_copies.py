@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,7 +33,7 @@ class Keys:
     @classmethod
     def of(cls, folder: Path) -> Keys:
         """All rows of a folder's Parquet files, which must fit memory."""
-        rows = pq.read_table(folder)
+        rows = pq.read_table(folder, partitioning=None)
         return cls(rows.column_names, _key(rows, rows.column_names).combine_chunks())
 
     def on(self, rows: pa.Table) -> pa.ChunkedArray:
@@ -47,7 +47,7 @@ def copy_rows(files: Sequence[str], gone: Sequence[Path], target: Path, threads:
     Args:
         files: Parquet, without partitions.
         gone: folders of Parquet files, each with the keys in some of the table's columns; a null is a value.
-        threads: at work at once; each holds some 200 MB.
+        threads: at work at once; each holds 64 MB of rows and a file's values of the keys' columns.
     """
     keys = [Keys.of(folder) for folder in gone]
     with ThreadPoolExecutor(threads) as pool:
@@ -100,9 +100,11 @@ def _kept(files: Sequence[str], keys: Sequence[Keys]) -> Iterator[pa.Table]:
 def _stays(file: str, keys: Sequence[Keys]) -> pa.ChunkedArray:
     """Whether each row of a file has none of the keys; all at once, since Arrow hashes the keys for every call."""
     columns = sorted({name for some in keys for name in some.columns})
-    rows = pq.read_table(file, columns=columns, use_threads=False)
-    found = [some.on(rows) for some in keys]
-    return pc.invert(reduce(pc.or_, found, pa.chunked_array([pa.nulls(len(rows), pa.bool_()).fill_null(False)])))
+    rows = pq.read_table(file, columns=columns, use_threads=False, partitioning=None)
+    stays = pa.chunked_array([np.ones(len(rows), dtype=bool)])
+    for some in keys:
+        stays = pc.and_not(stays, some.on(rows))
+    return stays
 
 
 def _in_utc(rows: pa.Table) -> pa.Table:
