@@ -244,15 +244,15 @@ def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: boo
         today = told.withColumn("run_date", F.lit(ctx.run_date))
         made = identity_history(log.unionByName(today, allowMissingColumns=True))
         ctx.tables.replace(silver.IDENTITY_HISTORY, made)
-        return
-    known = ctx.tables.read(silver.IDENTITY_HISTORY)
-    if not is_few:
-        ctx.tables.replace(silver.IDENTITY_HISTORY, extend_history(known, told, ctx.run_date))
-        return
-    ended = ctx.settled(with_other_rows(known, told, ctx.run_date), 0)
-    theirs = known.join(F.broadcast(ended), KEY, "left_semi").select(*known.columns)
-    extended = extend_history(theirs, told, ctx.run_date, is_few)
-    ctx.tables.replace_rows(silver.IDENTITY_HISTORY, extended, [ended])
+    elif is_few:
+        known = ctx.tables.read(silver.IDENTITY_HISTORY)
+        ended = ctx.settled(with_other_rows(known, told, ctx.run_date), 0)
+        theirs = known.join(F.broadcast(ended), KEY, "left_semi").select(*known.columns)
+        extended = extend_history(theirs, told, ctx.run_date, is_few)
+        ctx.tables.replace_rows(silver.IDENTITY_HISTORY, extended, [ended])
+    else:
+        extended = extend_history(ctx.tables.read(silver.IDENTITY_HISTORY), told, ctx.run_date)
+        ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
 
 
 def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataFrame:

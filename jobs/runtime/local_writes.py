@@ -114,8 +114,7 @@ def write(frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFil
         OutsideOfSlice: a row does not belong to the slices.
         WrittenMeanwhile: the version of `OldFiles` is not the newest any more.
     """
-    copied = replaced if isinstance(replaced, OldFiles) and replaced.gone is not None else None
-    made = list(_new_files(frame, folder, table, copied))
+    made = list(_new_files(frame, folder, table, replaced))
     added, rows = [file for file, _ in made], sum(count for _, count in made)
     if isinstance(replaced, Slices):
         _check_inside(added, replaced, table)
@@ -137,7 +136,9 @@ def _types(schema: StructType) -> set[tuple[str, str]]:
     return {(field.name, field.dataType.simpleString()) for field in schema}
 
 
-def _new_files(frame: DataFrame, folder: str, table: Table, copied: OldFiles | None) -> Iterator[tuple[AddAction, int]]:
+def _new_files(
+    frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFiles | None
+) -> Iterator[tuple[AddAction, int]]:
     """The frame's rows, and copied ones, as files of the table, which no commit names yet; with how many are in each.
 
     They are made in a folder beside, since Spark does not say which files it made, and moved from there. What a run
@@ -147,8 +148,8 @@ def _new_files(frame: DataFrame, folder: str, table: Table, copied: OldFiles | N
     rows = beside / "rows"
     try:
         laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{rows}")
-        if copied:
-            _copy(copied, folder, beside / "gone", rows)
+        if isinstance(replaced, OldFiles) and replaced.gone is not None:
+            _copy([f"{folder}/{path}" for path in replaced.paths], replaced.gone, beside / "gone", rows)
         for place, files in groupby(sorted(rows.rglob("[!.]*.parquet")), lambda file: file.parent):
             told = {file: _statistics(file, names) for file in files}
             made = {file: statistics for file, statistics in told.items() if statistics["numRecords"]}
@@ -163,13 +164,12 @@ def _new_files(frame: DataFrame, folder: str, table: Table, copied: OldFiles | N
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _copy(old: OldFiles, folder: str, keys: Path, target: Path) -> None:
-    """Copy the rows of old files that stay."""
-    gone = old.gone or ()
+def _copy(files: Sequence[str], gone: Sequence[DataFrame], keys: Path, target: Path) -> None:
+    """Copy the rows of old files that stay; the keys of those that go are put into a folder for it."""
     places = [keys / str(place) for place in range(len(gone))]
     for frame, place in zip(gone, places, strict=True):
         frame.coalesce(1).write.parquet(f"file:{place}")
-    copy_rows([f"{folder}/{path}" for path in old.paths], places, target, os.cpu_count() or 1)
+    copy_rows(files, places, target, os.cpu_count() or 1)
 
 
 def _move(made: Sequence[Path], target: Path) -> None:

@@ -1,7 +1,7 @@
 """Rows that stay in a table while others go, copied from file to file by Arrow.
 
-Spark keeps a row by decoding and encoding it again. 8 million rows of six columns without those of 100,000 customers:
-20 s of processor time by Spark, 7.5 s this way (2 cores).
+Spark keeps a row by decoding and encoding it again: 8 million rows of six columns without those of 100,000 customers in
+20 s of processor time. This way 8.9 million rows of silver.identities are copied in 11 s (2 cores).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
-class Keys:
+class _Keys:
     """Values of some columns, together, as `_key` writes them."""
 
     columns: Sequence[str]
     values: pa.Array
 
     @classmethod
-    def of(cls, folder: Path) -> Keys:
+    def of(cls, folder: Path) -> _Keys:
         """All rows of a folder's Parquet files, which must fit memory."""
         rows = pq.read_table(folder, partitioning=None)
         return cls(rows.column_names, _key(rows, rows.column_names).combine_chunks())
@@ -49,7 +49,7 @@ def copy_rows(files: Sequence[str], gone: Sequence[Path], target: Path, threads:
         gone: folders of Parquet files, each with the keys in some of the table's columns; a null is a value.
         threads: at work at once; each holds 64 MB of rows and a file's values of the keys' columns.
     """
-    keys = [Keys.of(folder) for folder in gone]
+    keys = [_Keys.of(folder) for folder in gone]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda group: _copy_group(group, keys, target), _groups(files, threads)))
 
@@ -66,7 +66,7 @@ def _groups(files: Sequence[str], least: int) -> list[list[str]]:
     return [group for group in groups if group]
 
 
-def _copy_group(files: Sequence[str], keys: Sequence[Keys], target: Path) -> None:
+def _copy_group(files: Sequence[str], keys: Sequence[_Keys], target: Path) -> None:
     writer: pq.ParquetWriter | None = None
     try:
         for rows in _kept(files, keys):
@@ -81,7 +81,7 @@ def _copy_group(files: Sequence[str], keys: Sequence[Keys], target: Path) -> Non
             writer.close()
 
 
-def _kept(files: Sequence[str], keys: Sequence[Keys]) -> Iterator[pa.Table]:
+def _kept(files: Sequence[str], keys: Sequence[_Keys]) -> Iterator[pa.Table]:
     """Rows without a key, some 64 MB at a time."""
     for file in files:
         stays, start = _stays(file, keys), 0
@@ -97,7 +97,7 @@ def _kept(files: Sequence[str], keys: Sequence[Keys]) -> Iterator[pa.Table]:
             yield _in_utc(pa.concat_tables(held))
 
 
-def _stays(file: str, keys: Sequence[Keys]) -> pa.ChunkedArray:
+def _stays(file: str, keys: Sequence[_Keys]) -> pa.ChunkedArray:
     """Whether each row of a file has none of the keys; all at once, since Arrow hashes the keys for every call."""
     columns = sorted({name for some in keys for name in some.columns})
     rows = pq.read_table(file, columns=columns, use_threads=False, partitioning=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -54,7 +54,8 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
     given = SparkConf()
     builder = SparkSession.builder.appName(app_name)
     master = str(given.get("spark.master", settings.spark.get("spark.master", "")))
-    for key, value in {**_quiet(settings.spark), **_ALWAYS, **local_files(master), **python_workers(master)}.items():
+    workers = python_workers(master, [*settings.spark, *dict(given.getAll())])
+    for key, value in {**_quiet(settings.spark), **_ALWAYS, **local_files(master), **workers}.items():
         if not given.contains(key):
             builder = builder.config(key, value)
     session = builder.getOrCreate()
@@ -73,16 +74,19 @@ def local_files(master: str) -> dict[str, str]:
     return {"spark.hadoop.fs.file.impl": _LOCAL_FILES} if is_local(master) and has_jar else {}
 
 
-def python_workers(master: str) -> dict[str, str]:
+def python_workers(master: str, given: Collection[str] = ()) -> dict[str, str]:
     """Settings by which Python workers start with what they need, where all of Spark is this machine.
 
-    On a cluster, and where our modules are in an archive, a node may not find the module that they start from.
+    On a cluster, where our modules are in an archive, and on a path that was given, they may not be found.
+
+    Args:
+        given: names of settings that stay as they are.
     """
-    root = Path(jobs.__path__[0]).parent
-    if not is_local(master) or not root.is_dir():
+    root, module, path = Path(jobs.__path__[0]).parent, "spark.python.daemon.module", "spark.executorEnv.PYTHONPATH"
+    if not is_local(master) or not root.is_dir() or {module, path} & {*given}:
         return {}
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    return {"spark.python.daemon.module": "jobs.runtime.python_workers", "spark.executorEnv.PYTHONPATH": paths}
+    return {module: "jobs.runtime.python_workers", path: paths}
 
 
 def is_local(master: str) -> bool:

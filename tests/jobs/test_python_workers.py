@@ -38,6 +38,12 @@ def test_modules_in_an_archive_are_not_started_from(monkeypatch: pytest.MonkeyPa
     assert session.python_workers("local[2]") == {}
 
 
+@pytest.mark.parametrize("name", ["spark.python.daemon.module", "spark.executorEnv.PYTHONPATH"])
+def test_what_was_given_wins(name: str) -> None:
+    """On another path our modules may not be there, and then no worker would start."""
+    assert session.python_workers("local[2]", [name]) == {}
+
+
 def test_the_path_that_was_given_to_workers_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/given")
     given = session.python_workers("local[*]")["spark.executorEnv.PYTHONPATH"]
