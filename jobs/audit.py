@@ -167,9 +167,7 @@ def _identity(ctx: JobContext) -> list[Finding]:
 
 def _contract(ctx: JobContext, table: Table) -> Finding:
     problems = [
-        p
-        for p in discrepancies(ctx.tables.read(table).schema, table)
-        if not (table.evolves and p.startswith("unexpected"))
+        p for p in discrepancies(ctx.tables.schema(table), table) if not (table.evolves and p.startswith("unexpected"))
     ]
     return ("contract_is_kept", table.full_name, "; ".join(problems) or "kept", "kept", not problems)
 

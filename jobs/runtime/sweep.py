@@ -15,15 +15,13 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext
 from jobs.runtime.keys import opened_text
 from jobs.runtime.publications import current
-from jobs.runtime.tables import among
+from jobs.runtime.tables import among, sliced_by
 from jobs.runtime.tombstones import Tombstones, readers
 from transforms.contracts import Table, gold, ops, silver, vault
 from transforms.contracts.bronze import bronze_table
 from transforms.erasure import blanked, marked_rows, naming_erased, pseudonyms, references, without_erased
 from transforms.sources import Source
 from transforms.tags import tables_of
-
-_SLICES = ("run_date", "kpi_date")
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _sweep_table(ctx: JobContext, table: Table, gone: Tombstones) -> Swept:
     version = ctx.tables.version(table)
     base = _published_version(ctx, table) if table is gold.SEGMENT_HISTORY else version
     marked = without_erased(ctx.tables.read(table, base), table, gone.rows, gone.salt)
-    by = next((name for name in _SLICES if name in table.partition_by), None)
+    by = sliced_by(table.partition_by)
     counts = [F.count_if("_is_erased").alias("erased"), F.count_if("_is_blanked").alias("blanked")]
     grouped = marked.groupBy(by) if by else marked.groupBy()
     found = grouped.agg(*counts).where("erased + blanked > 0").collect()  # as many as run dates

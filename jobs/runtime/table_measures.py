@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from decimal import Decimal
 
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.data_files import LocalTable
 from jobs.runtime.job import JobContext
-from jobs.runtime.tables import SLICED_BY, among, slice_of
+from jobs.runtime.tables import among, slice_of, sliced_by
 from transforms.contracts import Table
 
 Measures = dict[str, dict[str, Decimal]]  # by table and name
@@ -56,8 +59,11 @@ def measure(ctx: JobContext, tables: Sequence[Table], unique_at: Mapping[str, in
 
 
 def _measured(ctx: JobContext, table: Table, unique_at: int | None) -> dict[str, Decimal]:
+    is_small = _is_small(ctx, table)
+    if is_small and table.full_name not in _SUMMED and (local := ctx.tables.local(table)) is not None:
+        return _of_few_keys(local, table, ctx.run_date)
     frame = slice_of(ctx.tables.read(table), ctx.run_date)
-    if _is_small_slice(ctx, table):
+    if is_small:
         frame = frame.coalesce(1)  # no shuffle
     fresh = None if unique_at is None else _fresh(ctx, table, unique_at)
     if fresh is None:
@@ -66,18 +72,26 @@ def _measured(ctx: JobContext, table: Table, unique_at: int | None) -> dict[str,
     return {**_of_all_rows(frame, table), "repeated": Decimal(repeated)}
 
 
-def _is_small_slice(ctx: JobContext, table: Table) -> bool:
-    commit = ctx.tables.last_commit(table) if _is_sliced(table) else None
+def _is_small(ctx: JobContext, table: Table) -> bool:
+    """Whether what is measured of a table are few rows."""
+    if not sliced_by(table.column_names):
+        return ctx.tables.count(table) <= _FEW_ROWS
+    commit = ctx.tables.last_commit(table)
     return commit is not None and commit.rows <= _FEW_ROWS
 
 
-def _is_sliced(table: Table) -> bool:
-    return not {*SLICED_BY}.isdisjoint(table.column_names)
+def _of_few_keys(local: LocalTable, table: Table, run_date: date) -> dict[str, Decimal]:
+    """Rows and repeated keys, counted without Spark, whose plan for it takes 0.2 s."""
+    by = sliced_by(table.column_names)
+    keys = local.columns(table.key, {by: run_date} if by else {})
+    counts = keys.group_by([*table.key], use_threads=False).aggregate([([], "count_all")])["count_all"]
+    repeated = pc.sum(pc.greater(counts, 1)).as_py() or 0
+    return {"rows": Decimal(keys.num_rows), "repeated": Decimal(repeated)}
 
 
 def _fresh(ctx: JobContext, table: Table, unique_at: int) -> DataFrame | None:
     """Rows of the files that came since a version; None where these are many, or not to be told from the log."""
-    if _is_sliced(table) or not (table.clustered_by or table.partition_by):
+    if sliced_by(table.column_names) or not (table.clustered_by or table.partition_by):
         return None  # all that is counted came this night
     added = ctx.tables.files_since(table, unique_at)
     if added is None or added.rows > ctx.tables.count(table) * _MOST_NEW:

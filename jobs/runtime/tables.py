@@ -14,6 +14,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from jobs.runtime.data_files import LocalTable, data_file, local_table, read_files
 from jobs.runtime.files import Files, plain
@@ -115,6 +116,15 @@ class Tables:
         if local is not None and local.rows is not None:
             return local.rows
         return self.read(table, version).count()
+
+    def schema(self, table: Table | str) -> StructType:
+        """The columns of its newest version."""
+        local = self.local(table)
+        return self.read(table).schema if local is None else local.schema
+
+    def local(self, table: Table | str) -> LocalTable | None:
+        """The newest version, where it is files of this machine's disk that say what its rows are."""
+        return self._local(table, self.version(table))
 
     def _local(self, table: Table | str, version: int) -> LocalTable | None:
         folder = self.files.on_disk(self.path(table))
@@ -258,7 +268,7 @@ class Tables:
 
     def _copied_table(self, table: Table) -> LocalTable | None:
         """The newest version, where copying the rows of its files costs less than Spark's ways."""
-        local = self._local(table, self.version(table))
+        local = self.local(table)
         if local is None or (local.rows or 0) < _COPIED_ROWS or not is_local(str(self.spark.sparkContext.master)):
             return None
         is_plain = not (table.partition_by or table.clustered_by or table.sorted_by)
@@ -348,7 +358,7 @@ class Tables:
 
         None where the table's files alone do not say what its rows are.
         """
-        local = self._local(table, self.version(table))
+        local = self.local(table)
         if local is None:
             return None
         said = literal(f"{table.full_name}: a row is not of those that are replaced; nothing was written")
@@ -400,10 +410,13 @@ SLICED_BY = ("run_date", "kpi_date")
 
 def slice_of(frame: DataFrame, run_date: date | None) -> DataFrame:
     """The rows of a date where the table has such slices, else the whole table."""
-    for name in SLICED_BY:
-        if run_date and name in frame.columns:
-            return frame.where(F.col(name) == F.lit(run_date))
-    return frame
+    name = sliced_by(frame.columns)
+    return frame.where(F.col(name) == F.lit(run_date)) if run_date and name else frame
+
+
+def sliced_by(columns: Collection[str]) -> str | None:
+    """That of some columns by which their table has its slices, if any."""
+    return next((name for name in SLICED_BY if name in columns), None)
 
 
 def among(column: str, values: Iterable[Any]) -> str:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.functions import lit
 
+from jobs.runtime import table_measures
 from jobs.runtime.table_measures import measure
 from tests.builders import frame, order
 from tests.nights import night
-from transforms.contracts import silver
+from transforms.contracts import gold, silver
 
 MAY, JUNE = date(2026, 5, 4), date(2026, 6, 30)
 OLD = [order(f"o{number}", order_date=MAY) for number in range(30)]  # untouched by the night
@@ -47,3 +49,28 @@ def test_all_keys_are_counted_where_most_of_a_table_is_new(spark: SparkSession, 
     ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, OLD[:1]))
     ctx.tables.replace(silver.ORDERS, frame(spark, silver.ORDERS, [*OLD, OLD[3]]))
     assert measure(ctx, [silver.ORDERS], {silver.ORDERS.full_name: 0})[silver.ORDERS.full_name]["repeated"] == 1
+
+
+@pytest.mark.parametrize("few", [0, 150_000])  # counted by Spark, and without it
+def test_keys_of_a_slice_are_compared_among_themselves(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(table_measures, "_FEW_ROWS", few)
+    places = {
+        MAY: [("浙江", "杭州")],
+        JUNE: [
+            ("浙江", "杭州"),  # in another slice too
+            ("浙江", ""),
+            ("浙江", None),  # unknown is a value of a key, and no empty text
+            ("浙江", None),
+            ("江苏", None),
+        ],
+    }
+    ctx = night(tmp_path / "lake", tmp_path, JUNE)
+    for day, found in places.items():
+        rows = spark.createDataFrame([(day, *place) for place in found], "run_date date, province string, city string")
+        wanted = gold.REGION_QUALITY.schema
+        absent = {field.name: lit(None).cast(field.dataType) for field in wanted if field.name not in rows.columns}
+        ctx.tables.overwrite_slice(gold.REGION_QUALITY, rows.withColumns(absent), run_date=day)
+    measured = measure(ctx, [gold.REGION_QUALITY], {})[gold.REGION_QUALITY.full_name]
+    assert measured == {"rows": Decimal(5), "repeated": Decimal(1)}
