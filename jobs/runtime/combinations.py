@@ -56,11 +56,13 @@ def _added(ctx: JobContext, arrived: DataFrame) -> bool:
         return False
     if not count and before.metadata["run_date"] == ctx.run_date.isoformat():
         return True
-    kept = ctx.tables.read(KEPT)
-    unbinds = ctx.settled(unbound_pairs(kept.unionByName(_combined(ctx, arrived))), 0)
-    if not unbinds.isEmpty() and not straddling(kept, unbinds).isEmpty():
-        return False
-    new = _named(ctx.settled(_combined(ctx, arrived, None if unbinds.isEmpty() else unbinds), 0))
+    kept, rows = ctx.tables.read(KEPT), ctx.settled(_combined(ctx, arrived), 0)
+    unbinds = ctx.settled(unbound_pairs(kept.unionByName(rows)), 0)
+    if not unbinds.isEmpty():
+        if not straddling(kept, unbinds).isEmpty():
+            return False
+        rows = ctx.settled(_combined(ctx, arrived, unbinds), 0)
+    new = _named(rows)
     sources, channels = (sorted({*before.metadata[name], *getattr(new, name)}) for name in ("sources", "channels"))
     stamp = _stamp(ctx, Combinations(new.rows, sources, channels))
     ctx.tables.append(KEPT, new.rows, {**stamp, "events_added": added})
