@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated
 
 import sqlglot
@@ -16,7 +17,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 
-def columns_in(expression: str) -> set[str]:
+@cache  # a definition is read when it is checked, again with what it names, and again when it is planned
+def columns_in(expression: str) -> frozenset[str]:
     """Names of the columns that `expression` reads; of `event.amount` the first part.
 
     Raises:
@@ -26,7 +28,7 @@ def columns_in(expression: str) -> set[str]:
         tree = sqlglot.parse_one(expression, dialect="spark")
     except SqlglotError as error:
         raise ValueError(f"not a Spark SQL expression: {expression!r} ({str(error).splitlines()[0]})") from None
-    return {column.parts[0].name for column in tree.find_all(exp.Column)}
+    return frozenset(column.parts[0].name for column in tree.find_all(exp.Column))
 
 
 def columns_in_order(expression: str) -> list[str]:

@@ -77,11 +77,14 @@ class JobContext:
     _compiled: Mapping[str, str] | None = None  # the session's own ways, before any block
     _counted: dict[int, int] = field(default_factory=dict)  # by version of silver.events
     _persisted: list[DataFrame] = field(default_factory=list)
+    _digested: tuple[Settings, str] | None = None  # settings, and theirs
 
     @property
     def settings_digest(self) -> str:
-        """SHA-256 of the settings."""
-        return digest(self.settings)
+        """SHA-256 of the settings. Each of a night's tables asks for it: a twelfth of what Python does there."""
+        if self._digested is None or self._digested[0] is not self.settings:
+            self._digested = (self.settings, digest(self.settings))
+        return self._digested[1]
 
     @property
     def cleans_all(self) -> bool:

@@ -81,7 +81,7 @@ def _is_small(ctx: JobContext, table: Table) -> bool:
 
 
 def _of_few_keys(local: LocalTable, table: Table, run_date: date) -> dict[str, Decimal]:
-    """Rows and repeated keys, counted without Spark, whose plan for it takes 0.2 s."""
+    """Rows and repeated keys, counted without Spark: planning this for each table took half of an audit's 15 s."""
     by = sliced_by(table.column_names)
     keys = local.columns(table.key, {by: run_date} if by else {})
     counts = keys.group_by([*table.key], use_threads=False).aggregate([([], "count_all")])["count_all"]
