@@ -43,7 +43,7 @@ _SETTINGS = {
     # over README's data set Java took 268 and 121 s of processor time, before 355 and 152 s. Not so in conf/local.yaml:
     # 11 million rows were joined in 11.4 s of processor time, before in 8.1 s.
     "spark.driver.extraJavaOptions": (
-        "-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC -XX:InitialRAMPercentage=12.5 "
+        "-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC -XX:InitialRAMPercentage=15 "
         "-XX:MaxInlineLevel=5 -XX:FreqInlineSize=100 -XX:InlineSmallCode=1000"
     ),
     **_ALWAYS,  # Delta and UTC, as in every environment: `build_session` finds them set already

@@ -7,10 +7,8 @@ over README's data set, 42 s (2 cores). delta-rs reads them out of the same log 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -61,11 +59,10 @@ class LocalTable:
             columns[name] = columns[name].alias(name, metadata=self.schema[name].metadata)
         return read.select(*columns.values())
 
-    def columns(self, names: Sequence[str], where: Mapping[str, Any]) -> pa.Table:
-        """Some of its columns without Spark, which they must be few enough for; of the rows that have some values."""
-        wanted = [pc.equal(pc.field(name), value) for name, value in where.items()]
+    def columns(self, names: Sequence[str], where: pc.Expression | None) -> pa.Table:
+        """Some columns of its rows, or of some of them, without Spark: they must fit this process's memory."""
         rows = DeltaTable(self.folder, version=self.version).to_pyarrow_dataset()
-        return rows.to_table(columns=[*names], filter=reduce(pc.and_, wanted) if wanted else None)
+        return rows.to_table(columns=[*names], filter=where)
 
 
 def local_table(folder: str, version: int) -> LocalTable | None:
