@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -30,6 +30,7 @@ from transforms.identity.changes import (
     id_change_rate,
     identity_changes,
     identity_history,
+    links_of_changed,
     mapping_before,
     mapping_on,
     told_changes,
@@ -223,7 +224,8 @@ def _extend_log(ctx: JobContext, now: _Resolved, before: DataFrame, part: Part |
     is_few = changed.count() <= _FEW
     told = ctx.settled(told_changes(changed, before, now.identities, is_few), rows)
     kinds = {row.change for row in told.select("change").distinct().collect()}
-    changes = identity_changes(told, before, now.identities, now.links, now.refusals, ctx.run_date, is_few, kinds)
+    links = ctx.settled(links_of_changed(now.links, told, is_few, kinds), rows)
+    changes = identity_changes(told, before, now.identities, links, now.refusals, ctx.run_date, is_few, kinds)
     changes = changes.coalesce(1) if is_few else changes
     log = ctx.tables.read_or_empty(silver.IDENTITY_CHANGES).where(F.col("run_date") < F.lit(ctx.run_date))
     is_in_step = _is_in_step(ctx)  # of the night before: either of the two may be written first
@@ -247,12 +249,11 @@ def _write_history(ctx: JobContext, log: DataFrame, told: DataFrame, is_few: boo
     elif is_few:
         known = ctx.tables.read(silver.IDENTITY_HISTORY)
         ended = ctx.settled(with_other_rows(known, told, ctx.run_date), 0)
-        theirs = known.join(F.broadcast(ended), KEY, "left_semi").select(*known.columns)
-        extended = extend_history(theirs, told, ctx.run_date, is_few)
+        extended = partial(extend_history, changes=told, day=ctx.run_date, is_few=is_few)
         ctx.tables.replace_rows(silver.IDENTITY_HISTORY, extended, [ended])
     else:
-        extended = extend_history(ctx.tables.read(silver.IDENTITY_HISTORY), told, ctx.run_date)
-        ctx.tables.replace(silver.IDENTITY_HISTORY, extended)
+        known = ctx.tables.read(silver.IDENTITY_HISTORY)
+        ctx.tables.replace(silver.IDENTITY_HISTORY, extend_history(known, told, ctx.run_date))
 
 
 def _change_rate(ctx: JobContext, before: DataFrame, part: Part | None) -> DataFrame:

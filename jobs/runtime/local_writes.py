@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, create_table_with_add_actions
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from jobs.runtime.data_files import logged_schema
+from jobs.runtime.data_files import logged_schema, read_files
 from jobs.runtime.layout import laid_out, measured, properties
 from jobs.runtime.row_copies import copy_rows
 from transforms.contracts import Table
@@ -36,6 +36,7 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Types of partitions whose values are in folders' names as they are; texts are encoded there, by each writer otherwise.
 _PLAIN = frozenset({"date", "boolean"})
 _TOLD = (str, int, date)  # of other types, such as times, the log tells no least and greatest value
+Rows = DataFrame | Callable[[DataFrame], DataFrame]
 
 
 class WrittenMeanwhile(RuntimeError):
@@ -103,11 +104,12 @@ def takes_commits(folder: str, table: Table) -> bool:
     )
 
 
-def write(frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFiles | None, stamp: str) -> None:
+def write(frame: Rows, folder: str, table: Table, replaced: Slices | OldFiles | None, stamp: str) -> None:
     """Add the frame's rows in one commit, in which the files to be replaced give way.
 
     Args:
-        frame: in the columns of the table, and of those that its old rows have more.
+        frame: in the columns of the table, and of those that its old rows have more; or what it is, given the rows that
+            have a key of `OldFiles.gone`.
         stamp: what the commit says of the run, as Delta's `userMetadata`.
 
     Raises:
@@ -137,7 +139,7 @@ def _types(schema: StructType) -> set[tuple[str, str]]:
 
 
 def _new_files(
-    frame: DataFrame, folder: str, table: Table, replaced: Slices | OldFiles | None
+    frame: Rows, folder: str, table: Table, replaced: Slices | OldFiles | None
 ) -> Iterator[tuple[AddAction, int]]:
     """The frame's rows, and copied ones, as files of the table, which no commit names yet; with how many are in each.
 
@@ -147,9 +149,13 @@ def _new_files(
     beside, names = Path(folder, f"writing-{uuid.uuid4().hex}"), measured(table)
     rows = beside / "rows"
     try:
+        is_asked = not isinstance(frame, DataFrame)
+        kept, going = _copied(folder, replaced, beside, is_asked) if isinstance(replaced, OldFiles) else ([], [])
+        if not isinstance(frame, DataFrame):
+            spark = SparkSession.active()
+            frame = frame(read_files(spark, f"file:{beside}", [f"file:{file}" for file in going], table.schema))
         laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{rows}")
-        if isinstance(replaced, OldFiles) and replaced.gone is not None:
-            _copy([f"{folder}/{path}" for path in replaced.paths], replaced.gone, beside / "gone", rows)
+        _move(kept, rows)
         for place, files in groupby(sorted(rows.rglob("[!.]*.parquet")), lambda file: file.parent):
             told = {file: _statistics(file, names) for file in files}
             made = {file: statistics for file, statistics in told.items() if statistics["numRecords"]}
@@ -164,12 +170,22 @@ def _new_files(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _copy(files: Sequence[str], gone: Sequence[DataFrame], keys: Path, target: Path) -> None:
-    """Copy the rows of old files that stay; the keys of those that go are put into a folder for it."""
-    places = [keys / str(place) for place in range(len(gone))]
-    for frame, place in zip(gone, places, strict=True):
+def _copied(folder: str, replaced: OldFiles, beside: Path, both: bool) -> tuple[list[Path], list[Path]]:
+    """New files with the rows of old ones that stay, and, where both are wanted, others with those that go.
+
+    None where Spark writes the former.
+    """
+    if replaced.gone is None:
+        return [], []
+    places = [beside / "keys" / str(place) for place in range(len(replaced.gone))]
+    for frame, place in zip(replaced.gone, places, strict=True):
         frame.coalesce(1).write.parquet(f"file:{place}")
-    copy_rows(files, places, target, os.cpu_count() or 1)
+    staying, going = beside / "staying", beside / "going"
+    for target in (staying, going):
+        target.mkdir(parents=True)
+    files = [f"{folder}/{path}" for path in replaced.paths]
+    copy_rows(files, places, staying, os.cpu_count() or 1, going if both else None)
+    return [*staying.iterdir()], [*going.iterdir()]
 
 
 def _move(made: Sequence[Path], target: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -52,17 +53,21 @@ class _Keys:
         return pa.chunked_array([has_key])
 
 
-def copy_rows(files: Sequence[str], gone: Sequence[Path], target: Path, threads: int) -> None:
+def copy_rows(
+    files: Sequence[str], gone: Sequence[Path], target: Path, threads: int, others: Path | None = None
+) -> None:
     """Copy the rows of a table's files that have none of some keys into new files.
 
     Args:
         files: Parquet, without partitions.
         gone: folders of Parquet files, each with the keys in some of the table's columns; a null is a value.
+        target: a folder for them.
         threads: at work at once; each holds a row group.
+        others: a folder for the rows that have a key, where somebody wants them.
     """
     keys = [_Keys.of(folder) for folder in gone]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda group: _copy_group(group, keys, target), _groups(files, threads)))
+        list(pool.map(lambda group: _copy_group(group, keys, target, others), _groups(files, threads)))
 
 
 def _groups(files: Sequence[str], least: int) -> list[list[str]]:
@@ -77,31 +82,40 @@ def _groups(files: Sequence[str], least: int) -> list[list[str]]:
     return [group for group in groups if group]
 
 
-def _copy_group(files: Sequence[str], keys: Sequence[_Keys], target: Path) -> None:
-    writer: pq.ParquetWriter | None = None
-    try:
-        for rows in _kept(files, keys):
-            if writer is None or not writer.schema.equals(rows.schema):  # a release gave the table another column
-                if writer:
-                    writer.close()
-                path = target / f"kept-{uuid.uuid4().hex}.zstd.parquet"
-                writer = pq.ParquetWriter(path, rows.schema, compression="zstd", store_schema=False)
-            writer.write_table(rows)
-    finally:
-        if writer:
-            writer.close()
+def _copy_group(files: Sequence[str], keys: Sequence[_Keys], target: Path, others: Path | None) -> None:
+    with ExitStack() as open_files:
+        staying, going = _Files(target, open_files), others and _Files(others, open_files)
+        for rows in _row_groups(files):
+            all_stay = pa.chunked_array([np.ones(len(rows), dtype=bool)])
+            stays = reduce(lambda stays, some: pc.and_not(stays, some.on(rows)), keys, all_stay)
+            staying.add(rows.filter(stays))
+            if going:
+                going.add(rows.filter(pc.invert(stays)))
 
 
-def _kept(files: Sequence[str], keys: Sequence[_Keys]) -> Iterator[pa.Table]:
-    """Rows without a key, a row group at a time."""
+def _row_groups(files: Sequence[str]) -> Iterator[pa.Table]:
     for file in files:
         parquet = pq.ParquetFile(file, coerce_int96_timestamp_unit="us")
         for group in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(group, use_threads=False)
-            all_stay = pa.chunked_array([np.ones(len(rows), dtype=bool)])
-            kept = rows.filter(reduce(lambda stays, some: pc.and_not(stays, some.on(rows)), keys, all_stay))
-            if kept.num_rows:
-                yield _in_utc(kept)
+            yield parquet.read_row_group(group, use_threads=False)
+
+
+class _Files:
+    """Files of a folder, one after another: another begins where rows have other columns, by another release."""
+
+    def __init__(self, folder: Path, closed_by: ExitStack) -> None:
+        self._folder, self._closed_by = folder, closed_by
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, kept: pa.Table) -> None:
+        if not kept.num_rows:
+            return
+        rows = _in_utc(kept)
+        if self._writer is None or not self._writer.schema.equals(rows.schema):
+            path = self._folder / f"kept-{uuid.uuid4().hex}.zstd.parquet"
+            writer = pq.ParquetWriter(path, rows.schema, compression="zstd", store_schema=False)
+            self._writer = self._closed_by.enter_context(writer)
+        self._writer.write_table(rows)
 
 
 def _in_utc(rows: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ from pyspark.sql.types import StructType
 from jobs.runtime.data_files import LocalTable, data_file, local_table, read_files
 from jobs.runtime.files import Files, plain
 from jobs.runtime.layout import laid_out, properties
-from jobs.runtime.local_writes import OldFiles, Slices, slices, takes_commits, write
+from jobs.runtime.local_writes import OldFiles, Rows, Slices, slices, takes_commits, write
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured, is_local
 from transforms.contracts import Table, conform
@@ -246,25 +246,28 @@ class Tables:
         """Replace the rows that have the frame's keys, and add the others, in one commit."""
         return self.replace_rows(table, frame, [frame.select(*table.key)])
 
-    def replace_rows(
-        self, table: Table, frame: DataFrame, gone: Sequence[DataFrame], basis: Basis | None = None
-    ) -> Commit:
+    def replace_rows(self, table: Table, frame: Rows, gone: Sequence[DataFrame], basis: Basis | None = None) -> Commit:
         """Add the frame to the rows that have none of some keys, in one commit.
 
         Args:
+            frame: what takes the place of the others, or what it is, given them.
             gone: each has keys in some of the table's columns, as few as fit memory; a null is a value like others.
         """
+        made = frame if not isinstance(frame, DataFrame) else lambda _: frame
         if not self.exists(table):
-            return self.replace(table, frame, basis)
+            return self.replace(table, made(self.read_or_empty(table)), basis)
         if (local := self._copied_table(table)) is not None:
             old = OldFiles(local.below(local.files), local.version, gone)
-            write(conform(frame, table), local.folder, table, old, self._stamped(basis))
+            rows = conform(frame, table) if isinstance(frame, DataFrame) else lambda going: conform(frame(going), table)
+            write(rows, local.folder, table, old, self._stamped(basis))
             return self._noted(table)
-        kept = self.read(table)
+        kept, going = self.read(table), self.read(table).limit(0)
         for keys in gone:
             has_key = [kept[name].eqNullSafe(keys[name]) for name in keys.columns]
+            going = going.unionByName(kept.join(F.broadcast(keys), has_key, "left_semi"))
             kept = kept.join(F.broadcast(keys), has_key, "left_anti")
-        return self.replace(table, kept.unionByName(conform(frame, table), allowMissingColumns=True), basis)
+        new = conform(made(going), table)
+        return self.replace(table, kept.unionByName(new, allowMissingColumns=True), basis)
 
     def _copied_table(self, table: Table) -> LocalTable | None:
         """The newest version, where copying the rows of its files costs less than Spark's ways."""

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.runtime import tables as runtime_tables
 from jobs.runtime.local_writes import WrittenMeanwhile
@@ -71,10 +72,13 @@ def test_a_row_stays_unless_all_columns_of_a_key_are_its_own(
         (folder / name).mkdir()
         columns = [pa.array([row[place] for row in held], pa.string()) for place in range(len(names))]
         pq.write_table(pa.table(columns, names=names), folder / name / "all.parquet")
-    (folder / "target").mkdir()
-    copy_rows([str(folder / "rows/all.parquet")], [folder / "gone", folder / "owners"], folder / "target", threads=2)
-    found = [(row["owner"], row["note"]) for row in read(folder / "target")]
-    assert found == [row for row in rows if row not in gone and row[0] not in owners]
+    for name in ("target", "others"):
+        (folder / name).mkdir()
+    keys = [folder / "gone", folder / "owners"]
+    copy_rows([str(folder / "rows/all.parquet")], keys, folder / "target", threads=2, others=folder / "others")
+    stay, go = ([(row["owner"], row["note"]) for row in read(folder / name)] for name in ("target", "others"))
+    assert stay == [row for row in rows if row not in gone and row[0] not in owners]
+    assert go == [row for row in rows if row in gone or row[0] in owners]
 
 
 def test_small_files_of_many_nights_become_few(tmp_path: Path) -> None:
@@ -130,6 +134,25 @@ def test_copied_or_replaced_by_spark_the_rows_are_the_same(
         assert any(name.name.startswith("kept-") for name in names) == (least == 0)
         found.append(sorted(map(repr, tables.read(NOTES).collect())))
     assert found[0] == found[1] and len(found[0]) == 17
+
+
+@pytest.mark.parametrize("least", [0, 1_000])
+def test_what_takes_their_place_may_follow_from_the_rows_that_go(
+    spark: SparkSession, tables: Tables, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    """Each once, also where two keys name it; copied or replaced by Spark."""
+    monkeypatch.setattr(runtime_tables, "_COPIED_ROWS", least)
+    tables.replace(NOTES, notes(spark, ("ann", "1"), ("ann", None), ("bob", "1"), ("cid", "1")))
+    gone = [keys(spark, ["owner_id"], ("ann",)), keys(spark, ["owner_id", "note_id"], ("ann", None), ("bob", "1"))]
+
+    def said_again(going: DataFrame) -> DataFrame:
+        return going.withColumn("owner_id", F.concat("owner_id", F.lit("!")))
+
+    tables.replace_rows(NOTES, said_again, gone)
+    found = sorted((row.owner_id, str(row.note_id)) for row in tables.read(NOTES).collect())
+    assert found == [("ann!", "1"), ("ann!", "None"), ("bob!", "1"), ("cid", "1")]
+    tables.replace_rows(NOTES, said_again, [keys(spark, ["owner_id"], ("nobody",))])
+    assert owners(tables) == {"ann!", "bob!", "cid"}
 
 
 def test_all_rows_may_go_or_none(spark: SparkSession, tables: Tables) -> None:

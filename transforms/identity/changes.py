@@ -55,6 +55,24 @@ def told_changes(changed: DataFrame, before: DataFrame, identities: DataFrame, i
     return flagged.select(*KEY, "customer_id", "previous_customer_id", change.alias("change"))
 
 
+def links_of_changed(
+    links: DataFrame, told: DataFrame, is_few: bool = False, kinds: Collection[str] = KINDS
+) -> DataFrame:
+    """What may have brought identifiers to their customer: each one's links, seen from it; one row a link and end.
+
+    Args:
+        links: silver.identity_links of this run.
+        told, is_few, kinds: as `identity_changes` takes them.
+
+    Returns:
+        The row of `told`, other_type and other_value of the link's other end, first_arrival_date, is_must.
+    """
+    changed = _hint(is_few)(_of_kind(told, kinds, "joined", "merged", "moved"))
+    edges = links.withColumn("is_must", F.array_contains("sources", MUST_LINK))
+    ends = [_seen_from(edges, *order, "first_arrival_date", "is_must").join(changed, KEY) for order in ("ab", "ba")]
+    return ends[0].unionByName(ends[1])
+
+
 def identity_changes(
     told: DataFrame,
     before: DataFrame,
@@ -70,11 +88,12 @@ def identity_changes(
     Args:
         told: `told_changes`.
         before, identities, is_few: as there.
-        links, refusals: silver.identity_links and identity_refusals of this run, among which the causes are.
+        links: `links_of_changed`.
+        refusals: silver.identity_refusals of this run; the causes are among these two.
         kinds: the changes that are among them; causes of others are left out of the plan, which has 70 jobs whole.
     """
     hint, now = _hint(is_few), _owned(identities)
-    came = _bridges(links, _of_kind(told, kinds, "joined", "merged", "moved"), before, now, hint)
+    came = _bridges(links, before, now, hint)
     went = _partings(refusals, _of_kind(told, kinds, "split", "moved"), now, hint)
     retired = _of_kind(told, kinds, "retired").select(*KEY)
     caused = _with_cause(told, came, went, identities.join(hint(retired), KEY, "left_semi"), hint)
@@ -205,19 +224,14 @@ def _with_cause(
     return joined.withColumn("cause_type", cause).withColumn("cause_identifier", other)
 
 
-def _bridges(links: DataFrame, changed: DataFrame, before: DataFrame, now: DataFrame, hint: Hint) -> DataFrame:
-    """Followed links of changed identifiers to others of their customer that had another owner before.
+def _bridges(links: DataFrame, before: DataFrame, now: DataFrame, hint: Hint) -> DataFrame:
+    """Those of `links_of_changed` that were followed, to others of the customer that had another owner before.
 
     Columns: the changed identifier, its customer before and now, `evidence` (struct, the greatest is the latest).
     """
-    edges = links.withColumn("is_must", F.array_contains("sources", MUST_LINK))
-    ends = [
-        _seen_from(edges, *order, "first_arrival_date", "is_must").join(hint(changed), KEY) for order in ("ab", "ba")
-    ]
-    both = ends[0].unionByName(ends[1])
-    others = both.select("other_type", "other_value").distinct()
+    others = links.select(*_OTHER).distinct()
     bridging = (
-        both.join(hint(_renamed(before, "other_before", others, hint)), _OTHER, "left")
+        links.join(hint(_renamed(before, "other_before", others, hint)), _OTHER, "left")
         .join(hint(_renamed(now, "other_now", others, hint)), _OTHER)
         .where("customer_id = other_now and not (previous_customer_id <=> other_before)")
     )
@@ -231,7 +245,7 @@ def _partings(refusals: DataFrame, changed: DataFrame, now: DataFrame, hint: Hin
     inside = now.join(hint(new), "customer_id", "left_semi")
     ends = [_seen_from(refusals, *order, "reason", "last_seen_at").join(hint(inside), KEY) for order in ("ab", "ba")]
     both = ends[0].unionByName(ends[1])
-    others = both.select("other_type", "other_value").distinct()
+    others = both.select(*_OTHER).distinct()
     owned = both.join(hint(_renamed(now, "previous_customer_id", others, hint)), _OTHER)
     why = F.struct("last_seen_at", _named("other_type", "other_value").alias("other"), "reason")
     return owned.groupBy("previous_customer_id", "customer_id").agg(F.max(why).alias("parting"))
