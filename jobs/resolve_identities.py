@@ -139,7 +139,7 @@ def _resolve(
         placed, replayed = _audited(ctx, seen, links, ctx.event_count)
     else:
         columns = silver.IDENTITY_LINKS.column_names
-        links, _ = side_by_side(lambda: ctx.settled(part.of(evidence.select(*columns), ENDS[0]), _OF_PART), write_bad)
+        links, _ = side_by_side(lambda: ctx.settled(part.of_leads(evidence.select(*columns)), _OF_PART), write_bad)
         (placed, replayed), _ = side_by_side(
             lambda: _audited(ctx, part.of(seen, KEY), links, _OF_PART),
             lambda: ctx.tables.replace_rows(silver.IDENTITY_LINKS, links, [part.named(ENDS[0])]),
@@ -155,7 +155,7 @@ def _resolve(
         return _Resolved(links, identities, refusals, write_rest=lambda: None)
     identities, refusals = side_by_side(
         lambda: ctx.settled(named.select(*silver.IDENTITIES.column_names), _OF_PART),
-        lambda: ctx.settled(part.of(refused, ENDS[0]), _OF_PART),
+        lambda: ctx.settled(part.of_leads(refused), _OF_PART),
     )
     return _Resolved(links, identities, refusals, lambda: _write_among_others(ctx, part, identities, refusals))
 

@@ -14,7 +14,6 @@ from jobs.runtime.increments import arrived_since
 from jobs.runtime.job import JobContext
 from transforms.contracts import silver
 from transforms.contracts.state import IDENTITY_CUSTOMERS, IDENTITY_SIZES
-from transforms.identity.combinations import combine
 from transforms.identity.links import MAX_HOLDERS
 from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.quality import anchored
@@ -44,6 +43,7 @@ class Closed:
         customers: (customer_id,) of the night before.
         before: (identifier_type, identifier, customer_id) of the night before.
         combinations: of all events that carry one of the identifiers.
+        is_lead_of_all: whether one of the identifiers leads each of these.
     """
 
     identifiers: DataFrame
@@ -52,6 +52,7 @@ class Closed:
     customers: DataFrame
     before: DataFrame
     combinations: DataFrame
+    is_lead_of_all: bool
 
     def of(self, rows: DataFrame, end: Sequence[str]) -> DataFrame:
         """The rows whose identifier, in the two columns of `end`, is in the part."""
@@ -79,6 +80,11 @@ class Part(Closed):
     recounted: DataFrame
     known: DataFrame
 
+    def of_leads(self, pairs: DataFrame) -> DataFrame:
+        """The pairs, worked out from `combinations`, whose first end, the lead, is in the part."""
+        leads_stand = self.held is None  # else another identifier of an event leads in place of such a value
+        return pairs if leads_stand and self.is_lead_of_all else self.of(pairs, ENDS[0])
+
 
 def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part | None:
     """The closed part that tonight's events and decisions touch; None: all of it is worked out.
@@ -96,7 +102,8 @@ def touched_part(ctx: JobContext, combinations: DataFrame, count: int) -> Part |
     if events is None:
         return None
     known = ctx.tables.read(silver.IDENTITIES)
-    arrived = ctx.settled(carried_by(combine(events), known), 0)
+    dates = {"arrival_date": "first_arrival_date", "event_date": "last_seen_date"}
+    arrived = ctx.settled(carried_by(events.withColumnsRenamed(dates), known), 0)
     bad = ctx.settled(ctx.tables.read(silver.IDENTITY_BAD_VALUES).select(*KEY, "rule"), 0)
     bad, held = bad.select(*KEY), bad.where(F.col("rule") == MAX_HOLDERS).select(*KEY)
     starts = arrived.where("not is_blocked").select(*KEY).union(_decided(ctx)).distinct()
@@ -141,10 +148,11 @@ def _closed(
     near = ctx.settled(led_by(combinations, identifiers, bad), 0)
     others, columns = near.where("not is_led"), combinations.columns
     inside = near.where("is_led").select(*columns)
-    if not others.isEmpty():
+    is_lead_of_all = others.isEmpty()
+    if not is_lead_of_all:
         carrying = carrying_any(others.select(*columns), identifiers, [kind.type for kind in rules.types])
         inside = inside.union(carrying)
-    return Closed(identifiers, count, new, customers, before, inside)
+    return Closed(identifiers, count, new, customers, before, inside, is_lead_of_all)
 
 
 def _decided(ctx: JobContext) -> DataFrame:

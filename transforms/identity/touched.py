@@ -23,17 +23,17 @@ from transforms.identity.nodes import ENDS, KEY, PAIR, with_component
 _CUSTOMER = ""  # stands for the type of a customer's number: no identifier's type is empty
 
 
-def carried_by(combinations: DataFrame, identities: DataFrame) -> DataFrame:
+def carried_by(seen: DataFrame, identities: DataFrame) -> DataFrame:
     """Identifiers on some events, key (identifier_type, identifier).
 
     Args:
-        combinations: `combinations.combine` of the events.
+        seen: identifiers, first_arrival_date and last_seen_date of each event or `combinations.combine` of them.
         identities: silver.identities of the night before.
 
     Columns: `is_blocked`, whether the identifier was known and blocked (it stays so, and ties nobody to anybody),
     first_arrival_date and last_seen_date of these events, and of all before where it is blocked.
     """
-    carried = combinations.select(F.explode("identifiers").alias(*KEY), "first_arrival_date", "last_seen_date")
+    carried = seen.select(F.explode("identifiers").alias(*KEY), "first_arrival_date", "last_seen_date")
     grouped = carried.groupBy(*KEY).agg(
         F.min("first_arrival_date").alias("first_arrival_date"), F.max("last_seen_date").alias("last_seen_date")
     )
