@@ -107,10 +107,10 @@ class _Files:
         self._folder, self._closed_by = folder, closed_by
         self._writer: pq.ParquetWriter | None = None
 
-    def add(self, kept: pa.Table) -> None:
-        if not kept.num_rows:
+    def add(self, found: pa.Table) -> None:
+        if not found.num_rows:
             return
-        rows = _in_utc(kept)
+        rows = _in_utc(found)
         if self._writer is None or not self._writer.schema.equals(rows.schema):
             path = self._folder / f"kept-{uuid.uuid4().hex}.zstd.parquet"
             writer = pq.ParquetWriter(path, rows.schema, compression="zstd", store_schema=False)

@@ -253,7 +253,7 @@ class Tables:
             frame: what takes the place of the others, or what it is, given them.
             gone: each has keys in some of the table's columns, as few as fit memory; a null is a value like others.
         """
-        made = frame if not isinstance(frame, DataFrame) else lambda _: frame
+        made = (lambda _: frame) if isinstance(frame, DataFrame) else frame
         if not self.exists(table):
             return self.replace(table, made(self.read_or_empty(table)), basis)
         if (local := self._copied_table(table)) is not None:
@@ -261,10 +261,12 @@ class Tables:
             rows = conform(frame, table) if isinstance(frame, DataFrame) else lambda going: conform(frame(going), table)
             write(rows, local.folder, table, old, self._stamped(basis))
             return self._noted(table)
-        kept, going = self.read(table), self.read(table).limit(0)
+        kept = self.read(table)
+        going = kept.limit(0)
         for keys in gone:
             has_key = [kept[name].eqNullSafe(keys[name]) for name in keys.columns]
-            going = going.unionByName(kept.join(F.broadcast(keys), has_key, "left_semi"))
+            if not isinstance(frame, DataFrame):
+                going = going.unionByName(kept.join(F.broadcast(keys), has_key, "left_semi"))
             kept = kept.join(F.broadcast(keys), has_key, "left_anti")
         new = conform(made(going), table)
         return self.replace(table, kept.unionByName(new, allowMissingColumns=True), basis)
