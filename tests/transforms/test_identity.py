@@ -339,6 +339,8 @@ def test_quality_against_truth(spark: SparkSession) -> None:
         "pairwise_recall_all": pytest.approx(right_pairs / real_pairs, abs=1e-6),
         "cluster_precision": pytest.approx(1 / 5, abs=1e-6),  # of C1 C2 C3 Cg Ch only C1 is a person
         "cluster_recall": pytest.approx(1 / 4, abs=1e-6),
+        "pairwise_f1": pytest.approx(2 * right_pairs / (found_pairs + real_pairs - 1), abs=1e-6),
+        "cluster_f1": pytest.approx(2 * 1 / (5 + 4), abs=1e-6),
     }
 
 

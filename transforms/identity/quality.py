@@ -86,7 +86,7 @@ def component_sizes(counted: DataFrame) -> DataFrame:
 
 
 def against_truth(identities: DataFrame, truth: DataFrame, links: DataFrame) -> DataFrame:
-    """Pairwise and cluster precision and recall as (metric, value).
+    """Pairwise and cluster precision, recall and F1 as (metric, value).
 
     Args:
         identities: silver.identities.
@@ -122,15 +122,20 @@ def against_truth(identities: DataFrame, truth: DataFrame, links: DataFrame) -> 
             exact,
         ],
     )
-    return as_metrics(
-        counted.select(
-            F.try_divide("both", "found").alias("pairwise_precision"),
-            F.try_divide("both_reached", "reachable").alias("pairwise_recall"),
-            F.try_divide("both", "real").alias("pairwise_recall_all"),
-            F.try_divide("exact", "clusters").alias("cluster_precision"),
-            F.try_divide("exact", "persons").alias("cluster_recall"),
-        )
+    measured = counted.select(
+        F.try_divide("both", "found").alias("pairwise_precision"),
+        F.try_divide("both_reached", "reachable").alias("pairwise_recall"),
+        F.try_divide("both", "real").alias("pairwise_recall_all"),
+        F.try_divide("exact", "clusters").alias("cluster_precision"),
+        F.try_divide("exact", "persons").alias("cluster_recall"),
     )
+    return as_metrics(measured.select("*", *[_f1(unit).alias(f"{unit}_f1") for unit in ("pairwise", "cluster")]))
+
+
+def _f1(unit: str) -> Column:
+    """Harmonic mean of precision and recall; null where both are 0."""
+    precision, recall = F.col(f"{unit}_precision"), F.col(f"{unit}_recall")
+    return F.try_divide(2 * precision * recall, precision + recall)
 
 
 def _own_links(links: DataFrame, truth: DataFrame) -> DataFrame:
