@@ -9,13 +9,14 @@ from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.publications import published_before
 from jobs.runtime.tables import among
 from transforms.contracts import gold, silver
-from transforms.drift import shapes
+from transforms.drift import histogramming, shapes
 from transforms.tags import (
     catalogue_rows,
     health_rows,
+    measuring,
     newest_events,
     tag_columns,
-    tags_of_timelines,
+    tags_of_measures,
     timelines_table,
 )
 from transforms.usage import tag_users
@@ -24,12 +25,11 @@ from transforms.usage import tag_users
 def run(ctx: JobContext) -> None:
     """All tags of the settings for all customers, as of the run date, and how these tags do."""
     rules = ctx.settings.tags
-    timelines, customers = ctx.tables.read(timelines_table(rules)), ctx.tables.read(silver.CUSTOMERS)
-    tags = tags_of_timelines(timelines, customers, ctx.run_date, rules)
+    measures = ctx.tables.scan(timelines_table(rules), *measuring(ctx.run_date, rules))
+    tags = tags_of_measures(measures, ctx.tables.read(silver.CUSTOMERS), ctx.run_date, rules)
     table = gold.customer_tags_table(tag_columns(rules))
     dated = tags.withColumn("run_date", F.lit(ctx.run_date))
-    with ctx.interpreted(0):  # compiled, 90 columns of 312,500 customers took twice as long
-        ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
+    ctx.facts["customers"] = ctx.tables.overwrite_slice(table, dated, run_date=ctx.run_date).rows
     ctx.facts["tags"] = len(tag_columns(rules))
     settings = ctx.settings
     users = tag_users(
@@ -51,9 +51,9 @@ def _report_health(ctx: JobContext, read: set[str]) -> None:
     day, rules = ctx.run_date, ctx.settings.tags
     earlier = published_before(ctx.tables, day)
     days = [day, earlier] if earlier else [day]
-    slices = ctx.tables.read("gold.customer_tags").where(among("run_date", days))
+    histograms = ctx.tables.scan("gold.customer_tags", *histogramming(day, rules.types), run_date=days)
     shaped, newest = side_by_side(
-        shapes(slices, day, rules.types).collect, newest_events(ctx.tables.read(silver.ACTIVITY), day).collect
+        shapes(histograms).collect, newest_events(ctx.tables.read(silver.ACTIVITY), day).collect
     )
     known = ctx.tables.read_or_empty(gold.TAG_HEALTH).where(among("run_date", days[1:])).collect()
     rows = health_rows(

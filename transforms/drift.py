@@ -8,8 +8,10 @@ from `tags`, because Python workers import this file, and that takes them a seco
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from decimal import Decimal
+from functools import partial
 from itertools import accumulate
 from math import log
 from typing import Any
@@ -17,8 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 
 from transforms.contracts import MONEY, QUANTITY, RATIO
 
@@ -32,29 +33,33 @@ _HISTOGRAM = "name string, is_tonight boolean, number bigint, text string, custo
 _SHAPE = "name string, coverage double, distinct_values bigint, psi double"
 
 Bins = Mapping[Any, int]
+Batches = Iterator[pa.RecordBatch]
 
 
-def shapes(slices: DataFrame, as_of: date, types: Mapping[str, str]) -> DataFrame:
+def histogramming(as_of: date, types: Mapping[str, str]) -> tuple[Callable[[Batches], Batches], str]:
+    """What `mapInArrow` needs to count customers by column, run and value.
+
+    Its rows are customers with run_date, of `as_of` and of at most one earlier run. Numbers count as one value when
+    their first two digits are equal, dates when those of their age in days are: so a histogram has some hundred bins,
+    whatever the customers, and its bins follow from the value alone.
+
+    Args:
+        types: contract type of each column to look at.
+    """
+    return partial(_histograms, as_of=as_of, types=types), _HISTOGRAM
+
+
+def shapes(histograms: DataFrame) -> DataFrame:
     """How each column is distributed tonight, and how far that is from the run before.
 
     Args:
-        slices: rows of customers with run_date, of `as_of` and of at most one earlier run.
-        types: contract type of each column to look at.
+        histograms: what `histogramming` gives.
 
     Returns:
         (name, coverage, distinct_values, psi), key name; no rows without a customer. `coverage` is the share of
-        customers with a value. Numbers count as one value when their first two digits are equal, dates when those of
-        their age in days are: so a histogram has some hundred bins, whatever the customers, and its bins follow from
-        the value alone. `psi` is null without the earlier run.
+        customers with a value. `psi` is null without the earlier run.
     """
-    scales = {name: _SCALES.get(kind) for name, kind in types.items()}
-    narrow = [_narrow(name, kind).alias(name) for name, kind in types.items()]
-    values = slices.select((F.col("run_date") == F.lit(as_of)).alias("is_tonight"), *narrow)
-
-    def histograms(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return _histograms(batches, scales)
-
-    return values.mapInArrow(histograms, _HISTOGRAM).groupBy("name").applyInArrow(_shape, _SHAPE)
+    return histograms.groupBy("name").applyInArrow(_shape, _SHAPE)
 
 
 def population_stability_index(expected: Bins, actual: Bins, is_number: bool) -> float | None:
@@ -81,28 +86,19 @@ def population_stability_index(expected: Bins, actual: Bins, is_number: bool) ->
     return sum((a - e) * log(a / e) for e, a in pairs)
 
 
-def _narrow(name: str, kind: str) -> Column:
-    """A value as a whole number where it has an order (of its last decimal, or days of age), else as text."""
-    if kind == "date":
-        return F.datediff(F.col("run_date"), F.col(name)).cast("bigint")
-    if kind in _SCALES:
-        return (F.col(name) * F.lit(10 ** _SCALES[kind])).cast("bigint")
-    return F.col(name).cast("string")
-
-
-def _histograms(batches: Iterator[pa.RecordBatch], scales: Mapping[str, int | None]) -> Iterator[pa.RecordBatch]:
+def _histograms(batches: Batches, as_of: date, types: Mapping[str, str]) -> Batches:
     """Customers of the partition by column, run and value."""
     counts: Counter[tuple[str, bool, Any]] = Counter()
     for batch in batches:
+        of_tonight = pc.equal(batch["run_date"], pa.scalar(as_of, pa.date32()))
         for is_tonight in (True, False):
-            part = batch.filter(pc.equal(batch.column("is_tonight"), is_tonight))
-            for name, scale in scales.items() if part.num_rows else ():
-                values = part.column(name) if scale is None else _two_digits(part.column(name))
-                for found in pc.value_counts(values).to_pylist():
+            part = batch.filter(of_tonight if is_tonight else pc.invert(of_tonight))
+            for name, kind in types.items() if part.num_rows else ():
+                for found in pc.value_counts(_narrow(part[name], part["run_date"], kind)).to_pylist():
                     counts[name, is_tonight, found["values"]] += found["counts"]
     keys = list(counts)
-    numbers = [value if scales[name] is not None else None for name, _, value in keys]
-    texts = [value if scales[name] is None else None for name, _, value in keys]
+    numbers = [value if types[name] in _SCALES else None for name, _, value in keys]
+    texts = [value if types[name] not in _SCALES else None for name, _, value in keys]
     columns = {
         "name": pa.array([key[0] for key in keys], pa.string()),
         "is_tonight": pa.array([key[1] for key in keys], pa.bool_()),
@@ -111,6 +107,17 @@ def _histograms(batches: Iterator[pa.RecordBatch], scales: Mapping[str, int | No
         "customers": pa.array([counts[key] for key in keys], pa.int64()),
     }
     yield from pa.table(columns).to_batches()
+
+
+def _narrow(values: pa.Array, run_dates: pa.Array, kind: str) -> pa.Array:
+    """Numbers by their first two digits, in units of the last decimal, dates by those of their age; else as text."""
+    if kind not in _SCALES:
+        return values.cast(pa.string())
+    if kind == "date":
+        return _two_digits(pc.subtract(run_dates.cast(pa.int32()), values.cast(pa.int32())).cast(pa.int64()))
+    if scale := _SCALES[kind]:
+        values = pc.multiply(values, pa.scalar(Decimal(10**scale)))
+    return _two_digits(values.cast(pa.int64()))
 
 
 def _two_digits(values: pa.Array) -> pa.Array:

@@ -21,6 +21,7 @@ from pyspark.sql.types import StructType
 
 # Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
 _MOST_FILES = 2_000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _PATTERN = frozenset("*?[]{}\\")
 
 
@@ -35,6 +36,7 @@ class LocalTable:
         schema: its columns in their order, those of partitions among them.
         partition_by: the latter's names.
         rows: how many it has; None where the log does not say.
+        size: bytes of the files.
     """
 
     folder: str
@@ -43,10 +45,15 @@ class LocalTable:
     schema: StructType
     partition_by: Sequence[str]
     rows: int | None
+    size: int
 
     def below(self, files: Iterable[str]) -> frozenset[str]:
         """Some of its files, by their paths below the folder."""
         return frozenset(file.removeprefix(f"{self.folder}/") for file in files)
+
+    def partitions(self, file: str) -> dict[str, str | None]:
+        """Values of a file's partitions."""
+        return partitions_of(file.removeprefix(f"{self.folder}/").split("/")[:-1])
 
     def read(self, spark: SparkSession) -> DataFrame:
         """Its rows."""
@@ -86,7 +93,8 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
     schema = logged_schema(found)
     partition_by = found.metadata().partition_columns
-    return LocalTable(folder, version, files, schema, partition_by, None if None in counts else sum(counts))
+    rows, size = None if None in counts else sum(counts), sum(added["size_bytes"].to_pylist())
+    return LocalTable(folder, version, files, schema, partition_by, rows, size)
 
 
 def logged_schema(table: DeltaTable) -> StructType:
@@ -98,6 +106,12 @@ def read_files(spark: SparkSession, folder: str, files: Sequence[str], schema: S
     """Rows of some of a table's files, on any file system; columns of partitions stand last."""
     reader = spark.read.schema(schema).option("basePath", folder)
     return reader.parquet(*files) if files else spark.createDataFrame([], schema)
+
+
+def partitions_of(folders: Iterable[str]) -> dict[str, str | None]:
+    """Values of partitions, as texts, from the names of folders."""
+    named = (unquote(folder).split("=", 1) for folder in folders)
+    return {name: None if value == _NO_VALUE else value for name, value in named}
 
 
 def data_file(folder: str, logged: str) -> str:

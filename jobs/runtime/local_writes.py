@@ -26,13 +26,12 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from jobs.runtime.data_files import logged_schema, read_files
+from jobs.runtime.data_files import logged_schema, partitions_of, read_files
 from jobs.runtime.layout import laid_out, measured, properties
 from jobs.runtime.row_copies import copy_rows
 from transforms.contracts import Table
 
 _TRIES = 5  # another program may commit at the same moment, such as OPTIMIZE
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Types of partitions whose values are in folders' names as they are; texts are encoded there, by each writer otherwise.
 _PLAIN = frozenset({"date", "boolean"})
 _TOLD = (str, int, date)  # of other types, such as times, the log tells no least and greatest value
@@ -164,8 +163,8 @@ def _new_files(
             for file, statistics in made.items():
                 path = below / file.name
                 about = Path(folder, path).stat()
-                at, said = int(about.st_mtime * 1000), json.dumps(statistics)
-                yield AddAction(str(path), about.st_size, _partitions(below), at, True, said), statistics["numRecords"]
+                at, said, of_file = int(about.st_mtime * 1000), json.dumps(statistics), partitions_of(below.parts)
+                yield AddAction(str(path), about.st_size, of_file, at, True, said), statistics["numRecords"]
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -196,12 +195,6 @@ def _move(made: Sequence[Path], target: Path) -> None:
         return
     for file in made:
         file.replace(target / file.name)
-
-
-def _partitions(below: Path) -> dict[str, str | None]:
-    """Values of partitions, from the names of a file's folders."""
-    named = (unquote(part).split("=", 1) for part in below.parts)
-    return {name: None if value == _NO_VALUE else value for name, value in named}
 
 
 def _statistics(file: Path, names: Sequence[str]) -> dict[str, Any]:

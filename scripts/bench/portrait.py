@@ -115,10 +115,12 @@ def _with_tags(ctx: JobContext, rules: TagRules) -> JobContext:
 
 def _ours(ctx: JobContext) -> int:
     started = time.monotonic()
-    build_activity.run(ctx)
+    with ctx.spread():  # as a night's steps are run
+        build_activity.run(ctx)
     ctx.forget()
     between = time.monotonic()
-    compute_tags.run(ctx)
+    with ctx.spread():
+        compute_tags.run(ctx)
     ctx.forget()
     print(f"  build-activity {between - started:.1f} s, compute-tags {time.monotonic() - between:.1f} s: {ctx.facts}")
     return int(ctx.facts["customers"])

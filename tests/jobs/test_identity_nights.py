@@ -76,7 +76,7 @@ TRUTH = [
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are written as those of a large lake are: what stays is copied."""
-    monkeypatch.setattr(tables, "_COPIED_ROWS", 0)
+    monkeypatch.setattr(tables, "_COPIED_BYTES", 0)
 
 
 @pytest.fixture

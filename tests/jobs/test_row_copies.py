@@ -47,7 +47,7 @@ KEY = st.tuples(TEXT, TEXT)
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
     """A lake whose tables are copied however few rows they have."""
-    monkeypatch.setattr(runtime_tables, "_COPIED_ROWS", 0)
+    monkeypatch.setattr(runtime_tables, "_COPIED_BYTES", 0)
     return Tables(spark, str(tmp_path / "零 售/lake"), "run", None)
 
 
@@ -126,8 +126,8 @@ def test_copied_or_replaced_by_spark_the_rows_are_the_same(
 ) -> None:
     rows = [(owner, note) for owner in ("ann", "bob", "", None) for note in ("1", "2", "", None)]
     found = []
-    for least in (0, 1_000):
-        monkeypatch.setattr(runtime_tables, "_COPIED_ROWS", least)
+    for least in (0, 1 << 30):
+        monkeypatch.setattr(runtime_tables, "_COPIED_BYTES", least)
         tables.replace(NOTES, notes(spark, *rows))
         tables.upsert(NOTES, notes(spark, ("ann", None), ("", "1"), ("new", "1")))
         names = [Path(row.file) for row in tables.read(NOTES).selectExpr("_metadata.file_path as file").collect()]
@@ -136,12 +136,12 @@ def test_copied_or_replaced_by_spark_the_rows_are_the_same(
     assert found[0] == found[1] and len(found[0]) == 17
 
 
-@pytest.mark.parametrize("least", [0, 1_000])
+@pytest.mark.parametrize("least", [0, 1 << 30])
 def test_what_takes_their_place_may_follow_from_the_rows_that_go(
     spark: SparkSession, tables: Tables, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     """Each once, also where two keys name it; copied or replaced by Spark."""
-    monkeypatch.setattr(runtime_tables, "_COPIED_ROWS", least)
+    monkeypatch.setattr(runtime_tables, "_COPIED_BYTES", least)
     tables.replace(NOTES, notes(spark, ("ann", "1"), ("ann", None), ("bob", "1"), ("cid", "1")))
     gone = [keys(spark, ["owner_id"], ("ann",)), keys(spark, ["owner_id", "note_id"], ("ann", None), ("bob", "1"))]
 

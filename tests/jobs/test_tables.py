@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +18,11 @@ from jobs.runtime.data_files import local_table
 from jobs.runtime.files import Files
 from jobs.runtime.tables import Tables
 from tests.builders import event, frame
-from transforms.contracts import silver
+from transforms.contracts import MONEY, Column, gold, silver
+from transforms.tags import TagRules, timelines_table
+
+TIMELINES = timelines_table(TagRules(tags={}))
+COUNTED = "customer_id string, word_count int"
 
 
 def owners(spark: SparkSession, *customers: str) -> DataFrame:
@@ -40,6 +48,45 @@ def test_a_frame_keeps_the_version_that_it_was_read_at(spark: SparkSession, tabl
         assert {row.customer_id for row in before.collect()} == {"C0", "C1"}
     assert {row.customer_id for row in tables.read(silver.IDENTITIES).collect()} == {"C0", "C1", "C2"}
     assert (tables.count(silver.IDENTITIES, published), tables.count(silver.IDENTITIES)) == (2, 3)
+
+
+def test_a_function_sees_each_row_once_whoever_reads_the_files(spark: SparkSession, tables: Tables) -> None:
+    """Arrays and nulls among them, of two commits; and no rows at all."""
+    for commit in ([("C0", ["tea", "rice"], [7]), ("C1", [], [7])], [("C2", None, [7]), ("C3", ["tea"], [])]):
+        tables.append(TIMELINES, spark.createDataFrame(commit, TIMELINES.schema))
+
+    def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            lengths = pc.list_value_length(batch["words"])
+            yield pa.RecordBatch.from_pydict({"customer_id": batch["customer_id"], "word_count": lengths})
+
+    def found() -> list[tuple[str, int | None]]:
+        return sorted(map(tuple, tables.scan(TIMELINES, counted, COUNTED).collect()))
+
+    assert found() == [("C0", 2), ("C1", 0), ("C2", None), ("C3", 1)]
+    tables.replace(TIMELINES, spark.createDataFrame([], TIMELINES.schema))
+    assert found() == []
+
+
+def test_slices_of_before_have_no_value_of_a_later_column(spark: SparkSession, tables: Tables) -> None:
+    """A tag that came meanwhile; and only the dates that were asked for."""
+    days, columns = [date(2026, 6, 1), date(2026, 6, 2)], [Column(n, MONEY, "标签", "A tag") for n in ("old", "new")]
+    for number, day in enumerate(days, 1):
+        tags = {column.name: column for column in columns[:number]}
+        rows = [(day, "C0", *[Decimal("1.50")] * number)]
+        table = gold.customer_tags_table(tags)
+        tables.overwrite_slice(table, spark.createDataFrame(rows, table.schema), run_date=day)
+
+    def all_columns(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return (batch.select(["run_date", "old", "new"]) for batch in batches)
+
+    def found(*wanted: date) -> list[tuple[date, Decimal, Decimal | None]]:
+        rows = tables.scan(table, all_columns, f"run_date date, old {MONEY}, new {MONEY}", run_date=wanted)
+        return sorted(map(tuple, rows.collect()))
+
+    one = Decimal("1.50")
+    assert found(*days) == [(days[0], one, None), (days[1], one, one)]
+    assert found(days[0]) == [(days[0], one, None)]
 
 
 def test_both_ways_to_read_give_the_same_rows_and_columns(spark: SparkSession, tables: Tables) -> None:

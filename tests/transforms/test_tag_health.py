@@ -12,7 +12,7 @@ from pyspark.sql import Row, SparkSession
 
 from tests.builders import frame
 from transforms.contracts import gold, silver
-from transforms.drift import population_stability_index, shapes
+from transforms.drift import histogramming, population_stability_index, shapes
 from transforms.tags import HealthRules, TagRules, health_rows, newest_events, tag_columns
 from transforms.tags.health import newest_input
 
@@ -38,7 +38,8 @@ HEALTH = HealthRules.model_validate({"stale_days": {"high": 2, "medium": 7, "low
 
 def shapes_of(spark: SparkSession, *rows: dict[str, Any]) -> dict[str, Row]:
     table = gold.customer_tags_table(tag_columns(RULES))
-    found = shapes(frame(spark, table, rows).repartition(3), D, RULES.types).collect()
+    slices = frame(spark, table, rows).repartition(3)
+    found = shapes(slices.mapInArrow(*histogramming(D, RULES.types))).collect()
     return {row.name: row for row in found}
 
 

@@ -7,7 +7,7 @@ catalogue, `streams` what tags read of a row, `timelines` a customer's rows as a
 
 from transforms.contracts import Table, gold
 from transforms.tags.declarations import Case, Tag, TagRules, catalogue_rows, tag_columns
-from transforms.tags.engine import compute_tags, tags_of_timelines
+from transforms.tags.engine import compute_tags, measuring, tags_of_measures
 from transforms.tags.health import HealthRules, health_rows, newest_events
 from transforms.tags.timelines import build_timelines, timelines_table
 
@@ -20,10 +20,11 @@ __all__ = [
     "catalogue_rows",
     "compute_tags",
     "health_rows",
+    "measuring",
     "newest_events",
     "tables_of",
     "tag_columns",
-    "tags_of_timelines",
+    "tags_of_measures",
     "timelines_table",
 ]
 

@@ -6,9 +6,9 @@ trends and cases are a projection over these measures. One code path serves a wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
@@ -20,6 +20,7 @@ from transforms.tags.kernel import measure, measure_columns
 from transforms.tags.measures import ATTRIBUTE_TYPES, NEVER_NULL
 from transforms.tags.timelines import build_timelines
 
+Batches = Iterator[pa.RecordBatch]
 _OPERAND = "decimal(20,6)"  # a quotient of two keeps 18 decimals, so that rounding it to 6 is rounding once
 
 
@@ -35,18 +36,20 @@ def compute_tags(activity: DataFrame, customers: DataFrame, as_of: date, rules: 
         customer_id and one column per tag in declared order; key customer_id, one row per row of `customers`.
     """
     seen = activity.where((F.col("event_date") <= F.lit(as_of)) & (F.col("counts_on_date") <= F.lit(as_of)))
-    return tags_of_timelines(build_timelines(seen, rules), customers, as_of, rules)
+    measures = build_timelines(seen, rules).mapInArrow(*measuring(as_of, rules))
+    return tags_of_measures(measures, customers, as_of, rules)
 
 
-def tags_of_timelines(timelines: DataFrame, customers: DataFrame, as_of: date, rules: TagRules) -> DataFrame:
-    """The same from silver.timelines, whose rows are of activity that happened up to D."""
+def measuring(as_of: date, rules: TagRules) -> tuple[Callable[[Batches], Batches], str]:
+    """What `mapInArrow` needs to measure silver.timelines, whose rows are of activity that happened up to D."""
     columns = measure_columns(rules)
     schema = ", ".join(["customer_id string", *[f"`{name}` {kind}" for name, kind in columns.items()]])
+    return partial(measure, as_of=as_of, rules=rules), schema
 
-    def measured(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return measure(batches, as_of, rules)
 
-    population = customers.join(timelines.mapInArrow(measured, schema), "customer_id", "left")
+def tags_of_measures(measures: DataFrame, customers: DataFrame, as_of: date, rules: TagRules) -> DataFrame:
+    """The same as `compute_tags` from what `measuring` gives, key customer_id."""
+    population = customers.join(measures, "customer_id", "left")
     tagged = population.select("customer_id", *_first_columns(as_of, rules))
     for level in rules.in_order_of_use():
         tagged = tagged.withColumns({tag.name: _derived(tag) for tag in level if _reads_tags(tag)})
