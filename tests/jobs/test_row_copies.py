@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.runtime import row_copies
 from jobs.runtime import tables as runtime_tables
 from jobs.runtime.local_writes import WrittenMeanwhile
 from jobs.runtime.row_copies import copy_rows
@@ -89,6 +90,20 @@ def test_small_files_of_many_nights_become_few(tmp_path: Path) -> None:
     copy_rows([str(file) for file in tmp_path.glob("*.parquet")], [], tmp_path / "target", threads=2)
     assert len([*(tmp_path / "target").iterdir()]) == 2
     assert sorted(row["n"] for row in read(tmp_path / "target")) == [*range(9)]
+
+
+def test_a_large_row_group_is_copied_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else of rows of arrays a GB is decoded at once; rows keep their order."""
+    monkeypatch.setattr(row_copies, "_AT_ONCE", 1_000)
+    numbers = [*range(1_000)]
+    (tmp_path / "target").mkdir()
+    (tmp_path / "gone").mkdir()
+    pq.write_table(pa.table({"n": numbers, "words": [[n] * 9 for n in numbers]}), tmp_path / "all.parquet")
+    pq.write_table(pa.table({"n": [*range(0, 1_000, 3)]}), tmp_path / "gone/keys.parquet")
+    copy_rows([str(tmp_path / "all.parquet")], [tmp_path / "gone"], tmp_path / "target", threads=2)
+    (copy,) = (tmp_path / "target").iterdir()
+    assert pq.read_metadata(copy).num_row_groups > 3
+    assert read(tmp_path / "target") == [{"n": n, "words": [n] * 9} for n in numbers if n % 3]
 
 
 def test_files_with_other_columns_are_not_put_together(tmp_path: Path) -> None:
