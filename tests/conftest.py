@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
+from jobs.runtime.java_lookups import remember_lookups
 from jobs.runtime.session import _ALWAYS, local_files, python_workers
 
 # Workers must run this very Python: another one has no pyarrow. Spark reads it when its first worker starts.
@@ -59,6 +60,7 @@ def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]
         builder = builder.config(key, value)
     warehouse = tmp_path_factory.mktemp("warehouse")  # else a spark-warehouse folder appears in the repository
     session = builder.config("spark.sql.warehouse.dir", str(warehouse)).getOrCreate()
+    remember_lookups(session.sparkContext)
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 # Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
@@ -58,13 +57,8 @@ class LocalTable:
     def read(self, spark: SparkSession) -> DataFrame:
         """Its rows."""
         read = read_files(spark, self.folder, self.files, self.schema)
-        if not self.partition_by:
-            return read
-        columns = {field.name: F.col(f"`{field.name}`") for field in self.schema}
         # Spark puts columns of partitions last, and forgets their comments.
-        for name in self.partition_by:
-            columns[name] = columns[name].alias(name, metadata=self.schema[name].metadata)
-        return read.select(*columns.values())
+        return read.to(self.schema) if self.partition_by else read
 
     def columns(self, names: Sequence[str], where: pc.Expression | None) -> pa.Table:
         """Some columns of its rows, or of some of them, without Spark: they must fit this process's memory."""

@@ -14,6 +14,7 @@ from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
 import jobs
+from jobs.runtime.java_lookups import remember_lookups
 from jobs.runtime.settings import Settings
 
 # Needed by the tables themselves, whatever the environment.
@@ -59,6 +60,7 @@ def build_session(settings: Settings, app_name: str = "retail-portraits") -> Spa
         if not given.contains(key):
             builder = builder.config(key, value)
     session = builder.getOrCreate()
+    remember_lookups(session.sparkContext)
     session.sparkContext.setLogLevel("ERROR")
     _check_delta(session)
     return session

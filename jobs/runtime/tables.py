@@ -72,6 +72,7 @@ class Tables:
         self._silver_root = silver_root
         self._stamp: dict[str, Any] = {"run_id": run_id, "run_date": run_date.isoformat() if run_date else None}
         self._lock = threading.Lock()
+        self._found: dict[tuple[str, int], LocalTable | None] = {}
 
     @property
     def is_past(self) -> bool:
@@ -148,7 +149,11 @@ class Tables:
 
     def _local(self, table: Table | str, version: int) -> LocalTable | None:
         folder = self.files.on_disk(self.path(table))
-        return None if folder is None or version < 0 else local_table(folder, version)
+        if folder is None or version < 0:
+            return None
+        if (folder, version) not in self._found:
+            self._found[folder, version] = local_table(folder, version)
+        return self._found[folder, version]
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 MONEY = "decimal(18,2)"
@@ -92,7 +91,7 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
     if problems:
         listed = "\n  ".join(problems)
         raise ContractError(f"{table.full_name} would not keep its contract; nothing was written:\n  {listed}")
-    return frame.select(*[F.col(f.name).alias(f.name, metadata=f.metadata) for f in table.schema])
+    return frame.to(table.schema)
 
 
 def discrepancies(schema: T.StructType, table: Table) -> list[str]:
