@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.portraits import primary_segments
-from transforms.campaigns.results import EVENT_TYPES, campaign_results
+from transforms.campaigns.results import EVENT_TYPES, campaign_purchases, campaign_results, campaign_touches
 from transforms.campaigns.reviews import review_campaigns
 from transforms.contracts import gold, silver
 from transforms.funnels import count_funnels
@@ -26,7 +26,9 @@ def run(ctx: JobContext) -> None:
 def _campaigns(ctx: JobContext, orders: DataFrame) -> None:
     rules, day = ctx.settings.campaigns, ctx.run_date
     events = with_owner(ctx.events().where(F.col("event_type").isin(*EVENT_TYPES)), ctx.tables.read(silver.IDENTITIES))
-    results = campaign_results(events, orders, primary_segments(ctx), day, rules).coalesce(1)
+    touches = ctx.settled(campaign_touches(events, orders, day, rules), ctx.event_count)
+    bought = ctx.settled(campaign_purchases(events, orders, day, rules), ctx.event_count)
+    results = campaign_results(events, touches, bought, primary_segments(ctx), day, rules).coalesce(1)
     ctx.tables.overwrite_slice(gold.CAMPAIGN_RESULTS, results, run_date=day)
     written = ctx.tables.read(gold.CAMPAIGN_RESULTS).where(F.col("run_date") == F.lit(day))
     reviews = review_campaigns(written, _control(ctx), orders, day, rules).coalesce(1)

@@ -15,7 +15,7 @@ from jobs.runtime.job import JobContext, main
 from jobs.runtime.kpi_frames import kpi_frames
 from jobs.runtime.restatements import Restatements
 from transforms.contracts import gold
-from transforms.kpis import catalogue_rows, report_kpis
+from transforms.kpis import catalogue_rows, kpi_cells, kpi_values
 
 
 def run(ctx: JobContext) -> None:
@@ -39,7 +39,10 @@ def run(ctx: JobContext) -> None:
 def _values(ctx: JobContext, kpi_date: date) -> DataFrame:
     rules = ctx.settings.kpis
     frames = kpi_frames(ctx.tables, ctx.events(), ctx.settings, kpi_date, ctx.run_date, rules)
-    return ctx.settled(report_kpis(frames, kpi_date, ctx.run_date, rules, ctx.settings.stores), 0)
+    cells = ctx.settled(kpi_cells(frames, kpi_date, rules), ctx.event_count)
+    values = ctx.settled(kpi_values(cells, kpi_date, ctx.run_date, rules, ctx.settings.stores), 0)
+    cells.unpersist()  # before the next date's
+    return values
 
 
 def _known_at(ctx: JobContext) -> dict[date, date]:

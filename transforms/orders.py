@@ -134,26 +134,35 @@ def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame
     only, or say so themselves.
     """
     back = events.where(F.col("event_type").isin(*RETURN_TYPES) & (F.col("event_date") <= F.lit(as_of)))
-    is_bought = ~F.col("is_gift")
-    orders = lines.groupBy("order_id").agg(
-        F.lit(True).alias("is_matched"),
-        F.bool_and("is_gift").alias("order_is_gift"),
-        *[F.first(name).alias(name) for name in ("order_date", "order_gross", "order_quantity", "is_sale")],
-        *[F.first(name).alias(f"order_{name}") for name in _LEAD],  # equal on all lines of an order
+    found = back.join(_sold(lines), "order_id", "left").withColumns(
+        {f"line_{name}": F.col("lines_by_id")[F.col("line_id")][name] for name in ("gross", "quantity", "is_gift")}
+        | {"line": F.col("lines_by_id")[F.col("line_id")]["first"]}
     )
-    line_totals = (
-        lines.where("line_id is not null")
-        .groupBy("order_id", "line_id")
-        .agg(
-            F.sum(F.when(is_bought, F.col("gross_amount"))).alias("line_gross"),
-            F.sum(F.when(is_bought, F.col("quantity"))).alias("line_quantity"),
-            F.min(F.when(is_bought, F.struct("event_id", *_DIMENSIONS))).alias("line"),
-            F.bool_and("is_gift").alias("line_is_gift"),
-        )
-    )
-    found = back.join(orders, "order_id", "left").join(line_totals, ["order_id", "line_id"], "left")
     of_gifts = F.coalesce("is_gift", F.lit(False)) | F.coalesce("line_is_gift", "order_is_gift", F.lit(False))
-    return _resolve_amounts(found.where(~of_gifts).drop("order_is_gift", "line_is_gift"))
+    return _resolve_amounts(found.where(~of_gifts).drop("order_is_gift", "line_is_gift", "lines_by_id"))
+
+
+def _sold(lines: DataFrame) -> DataFrame:
+    """What returns ask of an order and of its lines; key order_id.
+
+    One frame, since each further look at `lines` would have Spark plan their windows again.
+    """
+    is_bought = ~F.col("is_gift")
+    of_order = ("order_date", "order_gross", "order_quantity", "is_sale", *_LEAD)
+    totals = lines.groupBy("order_id", "line_id").agg(
+        F.sum(F.when(is_bought, F.col("gross_amount"))).alias("gross"),
+        F.sum(F.when(is_bought, F.col("quantity"))).alias("quantity"),
+        F.min(F.when(is_bought, F.struct("event_id", *_DIMENSIONS))).alias("first"),
+        F.bool_and("is_gift").alias("is_gift"),
+        *[F.first(name).alias(name) for name in of_order],  # equal on all lines of an order
+    )
+    line = F.when(F.col("line_id").isNotNull(), F.struct("line_id", F.struct("gross", "quantity", "first", "is_gift")))
+    return totals.groupBy("order_id").agg(
+        F.lit(True).alias("is_matched"),
+        F.map_from_entries(F.collect_list(line)).alias("lines_by_id"),
+        F.bool_and("is_gift").alias("order_is_gift"),
+        *[F.first(name).alias(f"order_{name}" if name in _LEAD else name) for name in of_order],
+    )
 
 
 def _resolve_amounts(found: DataFrame) -> DataFrame:
@@ -211,19 +220,12 @@ def _left(window: WindowSpec, said: str, total: str, takes_all: Column) -> Colum
 
 def _net_lines(lines: DataFrame, returns: DataFrame) -> DataFrame:
     """Lines with returned and net amounts: returns of a line go to it, those of the order fill its lines in turn."""
-    direct = (
-        returns.where("is_line")
-        .groupBy("order_id", "line_id")
-        .agg(F.sum("returned_amount").alias("line_amount"), F.sum("returned_quantity").alias("line_pieces"))
-    )
-    spread = returns.groupBy("order_id").agg(
-        F.sum(F.when(~F.col("is_line"), F.col("returned_amount"))).alias("order_amount"),
-        F.sum(F.when(~F.col("is_line"), F.col("returned_quantity"))).alias("order_pieces"),
-        F.max("arrival_date").alias("returns_arrived"),
-    )
     same_line = Window.partitionBy("order_id", "line_id").orderBy("event_id")
     numbered = lines.withColumn("_is_line_head", F.row_number().over(same_line) == 1)
-    joined = numbered.join(direct, ["order_id", "line_id"], "left").join(spread, "order_id", "left")
+    own = F.col("returned_by_line")[F.col("line_id")]
+    joined = numbered.join(_returned(returns), "order_id", "left").withColumns(
+        {"line_amount": own["amount"], "line_pieces": own["pieces"]}
+    )
     in_turn = Window.partitionBy("order_id").orderBy("line_id", "event_id")
     amount = _filled(in_turn, "gross_amount", "line_amount", "order_amount")
     pieces = _filled(in_turn, "quantity", "line_pieces", "order_pieces")
@@ -233,6 +235,23 @@ def _net_lines(lines: DataFrame, returns: DataFrame) -> DataFrame:
         amount.cast(MONEY).alias("returned_amount"),
         (F.col("gross_amount") - amount).cast(MONEY).alias("net_amount"),
         pieces.cast(QUANTITY).alias("returned_quantity"),
+    )
+
+
+def _returned(returns: DataFrame) -> DataFrame:
+    """What came back of an order as a whole, and of each line of it that a return names; key order_id."""
+    summed = returns.groupBy("order_id", F.when(F.col("is_line"), F.col("line_id")).alias("line_id")).agg(
+        F.sum("returned_amount").alias("amount"),
+        F.sum("returned_quantity").alias("pieces"),
+        F.max("arrival_date").alias("arrived"),
+    )
+    is_whole = F.col("line_id").isNull()
+    line = F.when(~is_whole, F.struct("line_id", F.struct("amount", "pieces")))
+    return summed.groupBy("order_id").agg(
+        F.map_from_entries(F.collect_list(line)).alias("returned_by_line"),
+        F.max(F.when(is_whole, F.col("amount"))).alias("order_amount"),
+        F.max(F.when(is_whole, F.col("pieces"))).alias("order_pieces"),
+        F.max("arrived").alias("returns_arrived"),
     )
 
 

@@ -15,5 +15,11 @@ def led(events: DataFrame, bad_values: DataFrame, rules: IdentityRules) -> DataF
     Args:
         bad_values: silver.identity_bad_values of that date.
     """
+    held = held_by_too_many(bad_values)
+    return events if held is None else without_linking_power(events, held, rules)
+
+
+def held_by_too_many(bad_values: DataFrame) -> DataFrame | None:
+    """Those of silver.identity_bad_values that more people hold than their rule allows; None where there are none."""
     held = bad_values.where(F.col("rule") == MAX_HOLDERS)
-    return events if held.isEmpty() else without_linking_power(events, held, rules)
+    return None if held.isEmpty() else held

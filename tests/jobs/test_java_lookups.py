@@ -35,4 +35,4 @@ def test_a_name_that_java_does_not_have_is_still_an_error(spark: SparkSession) -
     java = spark.sparkContext._jvm
     assert java is not None
     with pytest.raises(Py4JError, match="missing_method"):
-        getattr(getattr(java, "java.lang.String"), "missing_method")
+        assert getattr(java, "java.lang.String").missing_method

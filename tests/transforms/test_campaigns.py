@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from tests.builders import DAY, at, days_before, event, frame, order
 from transforms.campaigns.attribution import METHODS
-from transforms.campaigns.results import UNATTRIBUTED, campaign_results
+from transforms.campaigns.results import UNATTRIBUTED, campaign_purchases, campaign_results, campaign_touches
 from transforms.campaigns.reviews import review_campaigns
 from transforms.campaigns.rules import CampaignRules, check_columns
 from transforms.contracts import conform, gold, silver
@@ -200,13 +200,10 @@ def test_answers_belong_to_their_touch(spark: SparkSession) -> None:
 def _results(
     spark: SparkSession, events: list[Any], orders: list[Any], segments: list[tuple[str, str]], rules: CampaignRules
 ) -> list[Row]:
-    rows = campaign_results(
-        owned(frame(spark, silver.EVENTS, events)),
-        owned(frame(spark, silver.ORDERS, orders)),
-        spark.createDataFrame(segments, "customer_id string, segment string"),
-        DAY,
-        rules,
-    )
+    happened, sold = owned(frame(spark, silver.EVENTS, events)), owned(frame(spark, silver.ORDERS, orders))
+    touches, bought = campaign_touches(happened, sold, DAY, rules), campaign_purchases(happened, sold, DAY, rules)
+    known = spark.createDataFrame(segments, "customer_id string, segment string")
+    rows = campaign_results(happened, touches, bought, known, DAY, rules)
     found = conform(rows, gold.CAMPAIGN_RESULTS).collect()
     keys = [tuple(row[name] for name in gold.CAMPAIGN_RESULTS.key) for row in found]
     assert len({*keys}) == len(keys)

@@ -37,13 +37,13 @@ _GROUP = ("campaign_id", "channel", "content_type")
 
 
 def campaign_results(
-    events: DataFrame, orders: DataFrame, segments: DataFrame, as_of: date, rules: CampaignRules
+    events: DataFrame, touches: DataFrame, bought: DataFrame, segments: DataFrame, as_of: date, rules: CampaignRules
 ) -> DataFrame:
     """Results of the campaigns of the period, in the columns of gold.campaign_results.
 
     Args:
         events: silver.events as known on `as_of`, with `customer_id`; of EVENT_TYPES.
-        orders: silver.orders as of that date, with `customer_id`; guests are among them.
+        touches, bought: `campaign_touches` and `campaign_purchases` of that date, which are looked at several times.
         segments: (customer_id, segment), key customer_id: primary segments.
 
     The period is the `look_back_days` up to `as_of`: touches and purchases of it count. An order belongs to the
@@ -54,8 +54,6 @@ def campaign_results(
     campaign (coupons often do not) to the last touch of any within `window_days`. A customer counts once in each
     group, and once in its total.
     """
-    touches = _touches(events, orders, as_of, rules)
-    bought = _purchases(events, orders, as_of, rules)
     known = bought.where("customer_id is not null").join(touches, "customer_id", "left")
     answers = _heard(_answers(events, as_of, rules).join(touches, "customer_id"))
     followed = _followed(known.unionByName(answers, allowMissingColumns=True), rules)
@@ -65,8 +63,13 @@ def campaign_results(
     return _summed(_stories(credits).join(segments.select("customer_id", "segment"), "customer_id", "left"), as_of)
 
 
-def _touches(events: DataFrame, orders: DataFrame, as_of: date, rules: CampaignRules) -> DataFrame:
-    """(customer_id, `touches`: the customer's touches by time, then event_id), key customer_id."""
+def campaign_touches(events: DataFrame, orders: DataFrame, as_of: date, rules: CampaignRules) -> DataFrame:
+    """(customer_id, `touches`: the customer's touches of the period by time, then event_id), key customer_id.
+
+    Args:
+        events: silver.events as known on `as_of`, with `customer_id`.
+        orders: silver.orders as of that date, with `customer_id`.
+    """
     sent = events.where(
         (F.col("event_type") == "touch")
         & F.col("customer_id").isNotNull()
@@ -96,8 +99,13 @@ def _touches(events: DataFrame, orders: DataFrame, as_of: date, rules: CampaignR
     )
 
 
-def _purchases(events: DataFrame, orders: DataFrame, as_of: date, rules: CampaignRules) -> DataFrame:
-    """Purchases of the period with the time of their first line: (customer_id, event_type, at, order_id, cents)."""
+def campaign_purchases(events: DataFrame, orders: DataFrame, as_of: date, rules: CampaignRules) -> DataFrame:
+    """Purchases of the period with the time of their first line: (customer_id, event_type, at, order_id, cents).
+
+    Args:
+        events: silver.events as known on `as_of`.
+        orders: silver.orders as of that date, with `customer_id`; guests are among them.
+    """
     in_time = (F.col("event_type") == "order") & ~F.coalesce("is_gift", F.lit(False))
     key = F.coalesce("order_id", F.concat_ws(":", "source", "event_id"))
     lines = events.where(in_time & (F.col("event_date") <= F.lit(as_of))).groupBy(key.alias("order_id"))
