@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -54,9 +55,17 @@ class LocalTable:
         """Values of a file's partitions."""
         return partitions_of(file.removeprefix(f"{self.folder}/").split("/")[:-1])
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        """Its rows."""
-        read = read_files(spark, self.folder, self.files, self.schema)
+    def files_above(self, column: str, value: Any) -> list[str]:
+        """Files that may have rows with a greater value in a column, by what the log says of each."""
+        added = DeltaTable(self.folder, version=self.version).get_add_actions(flatten=True)
+        if f"max.{column}" not in added.schema.names:
+            return [*self.files]
+        told = zip(added["path"].to_pylist(), added[f"max.{column}"].to_pylist(), strict=True)
+        return [data_file(self.folder, path) for path, most in told if most is None or most > value]
+
+    def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
+        """Its rows, or those of some of its files."""
+        read = read_files(spark, self.folder, self.files if files is None else files, self.schema)
         # Spark puts columns of partitions last, and forgets their comments.
         return read.to(self.schema) if self.partition_by else read
 

@@ -46,9 +46,7 @@ def arrived_since(ctx: JobContext, table: Table) -> DataFrame | None:
     if then is None or since is None or files is None:
         return None
     new = ctx.tables.read_files(silver.EVENTS, files).select(*silver.EVENTS.column_names)
-    due = ctx.tables.read(silver.EVENTS, then.metadata["events_version"]).where(
-        F.col("arrival_date") > F.lit(_run_date(then))
-    )
+    due = ctx.tables.read_above(silver.EVENTS, "arrival_date", _run_date(then), then.metadata["events_version"])
     known = new.unionByName(due).where(F.col("arrival_date") <= F.lit(ctx.run_date))
     arrived = ctx.settled(known, 0)
     ctx.arrived[since] = arrived if arrived.count() <= ctx.event_count * _MOST_NEW else None

@@ -27,8 +27,10 @@ _ALWAYS = {
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
     # A write of no rows into none is a commit too: its stamp says which run it was.
     "spark.databricks.delta.skipRecordingEmptyCommits": "false",
-    # zstd is a quarter smaller than snappy at the same speed.
+    # zstd is a third smaller than snappy at the same speed, if its level is not the default, 3: at that, 3 million
+    # events were written in 15 to 17 s of processor time instead of 12 to 15, and are 0.7 % smaller.
     "spark.sql.parquet.compression.codec": "zstd",
+    "spark.hadoop.parquet.compression.codec.zstd.level": "1",
     # One task per 128 MB is too few for gzip files of some MB each: let files spread over the cores.
     "spark.sql.files.openCostInBytes": "1048576",
     # Joins of which each part fits memory need no sort; below the usual size of a part Spark would not look at this. A

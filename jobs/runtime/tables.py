@@ -114,6 +114,12 @@ class Tables:
             return local.read(self.spark)
         return self.spark.read.format("delta").option("versionAsOf", wanted).load(path)
 
+    def read_above(self, table: Table | str, column: str, value: Any, version: int) -> DataFrame:
+        """Rows of a version with a greater value in a column, of which there are few: most files are not opened."""
+        local = self._local(table, version)
+        rows = self.read(table, version) if local is None else local.read(self.spark, local.files_above(column, value))
+        return rows.where(F.col(column) > F.lit(value))
+
     def scan(
         self,
         table: Table | str,
