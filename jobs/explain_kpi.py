@@ -66,7 +66,7 @@ def explain_kpi(
     entry = next(entry for entry in plan.entries if entry.period.name == period)
     events = led(view.read(silver.EVENTS), view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity)
     known_then = events.where(F.col("arrival_date") <= F.lit(day))
-    found = kpi_frames(view, known_then, settings, day, day, rules)
+    found = kpi_frames(view, known_then, view.read(silver.ORDERS), settings, day, day, rules)
     frames = {name: reached(frame, name, plan).persist() for name, frame in found.items()}
     of_entry = (F.col("kpi") == code) & (F.col("period") == period) & (F.col("kpi_date") == F.lit(day))
     stored = view.read(gold.KPI_VALUES).where(of_entry & _is_at(grain, places)).head()

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.catalogues import write_catalogue
 from jobs.runtime.increments import arrived_since, basis
 from jobs.runtime.job import JobContext, main
-from jobs.runtime.kpi_frames import kpi_frames
+from jobs.runtime.kpi_frames import kpi_frames, orders_as_of
 from jobs.runtime.restatements import Restatements
 from transforms.contracts import gold
 from transforms.kpis import catalogue_rows, kpi_cells, kpi_values
@@ -37,8 +37,11 @@ def run(ctx: JobContext) -> None:
 
 
 def _values(ctx: JobContext, kpi_date: date) -> DataFrame:
-    rules = ctx.settings.kpis
-    frames = kpi_frames(ctx.tables, ctx.events(), ctx.settings, kpi_date, ctx.run_date, rules)
+    rules, events = ctx.settings.kpis, ctx.events()
+    orders = orders_as_of(ctx.tables, events, ctx.settings, kpi_date, ctx.run_date)
+    if kpi_date != ctx.run_date:  # put together again, for three frames
+        orders = ctx.settled(orders, ctx.event_count)
+    frames = kpi_frames(ctx.tables, events, orders, ctx.settings, kpi_date, ctx.run_date, rules)
     cells = ctx.settled(kpi_cells(frames, kpi_date, rules), ctx.event_count)
     values = ctx.settled(kpi_values(cells, kpi_date, ctx.run_date, rules, ctx.settings.stores), 0)
     cells.unpersist()  # before the next date's

@@ -32,14 +32,34 @@ class Readable(Protocol):
         """The table, or no rows of it."""
 
 
+def orders_as_of(tables: Readable, events: DataFrame, settings: Settings, kpi_date: date, known_at: date) -> DataFrame:
+    """silver.orders as they stood on a date: those that something happened to after it are put together again."""
+    orders = tables.read(silver.ORDERS)
+    if kpi_date == known_at:
+        return orders
+    later = touched_orders(events.where(F.col("event_date") > F.lit(kpi_date))).select("order_id")
+    named = order_events(events).join(F.broadcast(later), "order_id", "left_semi")
+    before = named.where(F.col("event_date") <= F.lit(kpi_date))
+    lines = build_order_lines(before, kpi_date, settings.identity.tier, settings.rfm.zero_value_orders)
+    others = orders.where(F.col("order_date") <= F.lit(kpi_date)).join(F.broadcast(later), "order_id", "left_anti")
+    return others.unionByName(build_orders(lines))
+
+
 def kpi_frames(
-    tables: Readable, events: DataFrame, settings: Settings, kpi_date: date, known_at: date, rules: KpiRules
+    tables: Readable,
+    events: DataFrame,
+    orders: DataFrame,
+    settings: Settings,
+    kpi_date: date,
+    known_at: date,
+    rules: KpiRules,
 ) -> dict[str, DataFrame]:
     """The frames of `transforms.kpis.frames.FRAMES` that the rules read, and `customers`.
 
     Args:
         tables: as they stand on `known_at`, whose state silver holds.
         events: silver.events known then, led as of it.
+        orders: `orders_as_of` kpi_date, which several frames are made of.
         kpi_date: at or before `known_at`. What happened after it is left out, so that orders are as they stood then;
             who is who is as known on `known_at`. Slices that a run of kpi_date left (tags, values, campaigns, segments)
             are read as that run left them: late events do not restate those.
@@ -47,7 +67,7 @@ def kpi_frames(
     wanted = {"customers", *rules.frames}
     identities = tables.read(silver.IDENTITIES)
     activity = with_owner(tables.read(silver.ACTIVITY), identities).where(F.col("event_date") <= F.lit(kpi_date))
-    orders = with_owner(_orders(tables, events, settings, kpi_date, known_at), identities)
+    orders = with_owner(orders, identities)
     plan = planned(rules, kpi_date)
     frames = {"activity": activity, "orders": orders}
     frames["customers"] = _customers(tables, settings, frames, kpi_date, known_at, rules)
@@ -62,19 +82,6 @@ def kpi_frames(
     if "stock" in wanted:
         frames["stock"] = stock_levels(events, kpi_date)
     return {name: frame for name, frame in frames.items() if name in wanted}
-
-
-def _orders(tables: Readable, events: DataFrame, settings: Settings, kpi_date: date, known_at: date) -> DataFrame:
-    """silver.orders as they stood on a date: those that something happened to after it are put together again."""
-    orders = tables.read(silver.ORDERS)
-    if kpi_date == known_at:
-        return orders
-    later = touched_orders(events.where(F.col("event_date") > F.lit(kpi_date))).select("order_id")
-    named = order_events(events).join(F.broadcast(later), "order_id", "left_semi")
-    before = named.where(F.col("event_date") <= F.lit(kpi_date))
-    lines = build_order_lines(before, kpi_date, settings.identity.tier, settings.rfm.zero_value_orders)
-    others = orders.where(F.col("order_date") <= F.lit(kpi_date)).join(F.broadcast(later), "order_id", "left_anti")
-    return others.unionByName(build_orders(lines))
 
 
 def _customers(

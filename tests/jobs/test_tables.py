@@ -89,6 +89,26 @@ def test_slices_of_before_have_no_value_of_a_later_column(spark: SparkSession, t
     assert found(days[0]) == [(days[0], one, None)]
 
 
+def test_rows_above_a_value_are_those_of_that_version(spark: SparkSession, tables: Tables) -> None:
+    """Wherever they are: in a file with others, in one of their own; and no file where none has any."""
+    first, last = date(2026, 6, 1), date(2026, 6, 9)
+
+    def arrived(name: str, event_date: date, arrival_date: date) -> dict[str, object]:
+        return event(name, event_date=event_date, arrival_date=arrival_date)
+
+    rows = [arrived("in time", first, first), arrived("late", first, last), arrived("also", last, last)]
+    version = tables.append(silver.EVENTS, frame(spark, silver.EVENTS, rows)).version
+    tables.append(silver.EVENTS, frame(spark, silver.EVENTS, [arrived("tomorrow", last, date(2026, 6, 10))]))
+
+    def found(above: date) -> list[str]:
+        return sorted(
+            row.event_id for row in tables.read_above(silver.EVENTS, "arrival_date", above, version).collect()
+        )
+
+    assert found(first) == ["also", "late"]
+    assert found(last) == []
+
+
 def test_both_ways_to_read_give_the_same_rows_and_columns(spark: SparkSession, tables: Tables) -> None:
     """Dates as partitions, one of them replaced and one emptied; more columns than before; no rows at all."""
     days = [date(2026, 6, day) for day in (1, 2, 3)]
