@@ -15,7 +15,7 @@ from jobs.runtime.job import JobContext, main
 from jobs.runtime.kpi_frames import kpi_frames, orders_as_of
 from jobs.runtime.restatements import Restatements
 from transforms.contracts import gold
-from transforms.kpis import catalogue_rows, kpi_cells, kpi_values
+from transforms.kpis import catalogue_rows, report_kpis
 
 
 def run(ctx: JobContext) -> None:
@@ -42,10 +42,7 @@ def _values(ctx: JobContext, kpi_date: date) -> DataFrame:
     if kpi_date != ctx.run_date:  # put together again, for three frames
         orders = ctx.settled(orders, ctx.event_count)
     frames = kpi_frames(ctx.tables, events, orders, ctx.settings, kpi_date, ctx.run_date, rules)
-    cells = ctx.settled(kpi_cells(frames, kpi_date, rules), ctx.event_count)
-    values = ctx.settled(kpi_values(cells, kpi_date, ctx.run_date, rules, ctx.settings.stores), 0)
-    cells.unpersist()  # before the next date's
-    return values
+    return ctx.settled(report_kpis(frames, kpi_date, ctx.run_date, rules, ctx.settings.stores), 0)
 
 
 def _known_at(ctx: JobContext) -> dict[date, date]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transforms.kpis.catalogue import catalogue_rows
-from transforms.kpis.report import kpi_cells, kpi_values, report_kpis
+from transforms.kpis.report import report_kpis
 from transforms.kpis.rules import Kpi, KpiRules, RestateRules, check_bands, check_columns
 
 __all__ = [
@@ -13,7 +13,5 @@ __all__ = [
     "catalogue_rows",
     "check_bands",
     "check_columns",
-    "kpi_cells",
-    "kpi_values",
     "report_kpis",
 ]

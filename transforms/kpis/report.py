@@ -30,8 +30,6 @@ from transforms.stores import Stores, is_of_type, region_of
 _SOLD = ("orders", "activity", "events")  # frames whose rows know customer, store and channel
 _PLACE_KEY = ("place", "region", "store_id", "channel", "category", "knows_segment", "segment")
 _SEGMENT = "segment"
-_CELL_KEY = ("kind", "segment", "store_id", "channel", "category")
-_CUSTOMER = "customer"  # the kind of cells that know no place
 
 
 def report_kpis(
@@ -49,30 +47,14 @@ def report_kpis(
     grain's values add up to the chain's. A grain value has a row for each of its grain's KPIs once any measure has a
     row there, the chain and a segment once they have a customer.
     """
-    return kpi_values(kpi_cells(frames, kpi_date, rules), kpi_date, known_at, rules, stores)
-
-
-def kpi_cells(frames: Mapping[str, DataFrame], kpi_date: date, rules: KpiRules) -> DataFrame:
-    """Partial sums of all that KPIs measure, which `kpi_values` looks at twice.
-
-    Key kind, customer_id (null: all guests), segment, store_id, channel, category; each only where a cell knows it.
-    """
-    plan = planned(rules, kpi_date)
-    return _cells(frames, plan, [*plan.asked, *plan.amounts])
-
-
-def kpi_values(
-    cells: DataFrame, kpi_date: date, known_at: date, rules: KpiRules, stores: Stores | None = None
-) -> DataFrame:
-    """`report_kpis`, of the cells that `kpi_cells` makes of the frames."""
     plan, listed = planned(rules, kpi_date), stores or {}
-    customers = _per_customer(cells, plan, listed, plan.asked)
+    customers = per_customer(frames, plan, listed, plan.asked)
     counted = {name: value for value, name in plan.values.items() if value.what == CUSTOMERS}
     counts = customers.groupBy(*_PLACE_KEY).agg(
         *[F.sum(contribution(value, plan)).alias(name) for name, value in counted.items()], F.lit(1).alias("is_there")
     )
     # Amounts need no customers: they are summed before they are put to their places, not 5 times by customer.
-    amounts = _placed(summed(cells, _CELL_KEY, plan.amounts, plan), plan, listed).groupBy(*_PLACE_KEY)
+    amounts = _placed(_cells(frames, plan, plan.amounts, ()), plan, listed).groupBy(*_PLACE_KEY)
     added = {name: plan.sums[v.reading, v.what] for v, name in plan.values.items() if v.what != CUSTOMERS}
     sums = amounts.agg(*[F.expr(f"sum({s})").alias(name) for name, s in added.items()], F.lit(1).alias("is_there"))
     per_place = counts.unionByName(sums, allowMissingColumns=True)
@@ -81,19 +63,14 @@ def kpi_values(
 
 def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores, columns: Sequence[str]) -> DataFrame:
     """What each customer did, in columns of the plan, at each place and set of places; guests together are null."""
-    return _per_customer(_cells(frames, plan, columns), plan, stores, columns)
-
-
-def _per_customer(cells: DataFrame, plan: Plan, stores: Stores, columns: Sequence[str]) -> DataFrame:
-    # Those to whom nothing happened are customers of their segment, too.
-    asked = cells.where(is_relevant(cells, columns, plan) | (F.col("kind") == _CUSTOMER))
     # Moved by customer before each cell is put to some six sets of places, which then are summed where they are.
-    placed = _placed(asked.repartition("customer_id"), plan, stores)
+    cells = _cells(frames, plan, columns, ("customer_id",)).repartition("customer_id")
+    placed = _placed(cells, plan, stores)
     return summed(placed, (*_PLACE_KEY, "customer_id"), columns, plan)
 
 
-def _cells(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str]) -> DataFrame:
-    """Partial sums by kind of frame, customer, segment, store_id, channel and category; null customers are guests.
+def _cells(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str], whose: Sequence[str]) -> DataFrame:
+    """Partial sums by kind of frame, `whose`, segment, store_id, channel and category; null customers are guests.
 
     `kind` says which places a cell knows: of sales all, of customers only the segment, of stock no segment.
     """
@@ -104,7 +81,7 @@ def _cells(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str]) 
     parts = [reduce(_with, known).join(segments, "customer_id", "left")] if known else []
     parts += [_of_campaigns(frames["campaigns"], columns, plan)] if plan.readings("campaigns") else []
     parts += [_of_stock(frames["stock"], columns, plan)] if plan.readings("stock") else []
-    keys = ("customer_id", *_CELL_KEY)
+    keys = ("kind", *whose, _SEGMENT, "store_id", "channel", "category")
     everybody = _of_customers(customers, "customers", columns, plan, _SEGMENT)
     if not parts:
         return summed(everybody, keys, columns, plan)
@@ -132,14 +109,14 @@ def _of_customers(frame: DataFrame, name: str, columns: Sequence[str], plan: Pla
     """Rows that know their customer only."""
     rows = reached(frame, name, plan)
     return rows.select(
-        F.lit(_CUSTOMER).alias("kind"), "customer_id", *more, *_no("store_id", "channel", "category"),
+        F.lit("customer").alias("kind"), "customer_id", *more, *_no("store_id", "channel", "category"),
         *measured(name, columns, plan),
     )  # fmt: skip
 
 
 def _of_campaigns(frame: DataFrame, columns: Sequence[str], plan: Plan) -> DataFrame:
     return frame.select(
-        F.lit(_CUSTOMER).alias("kind"), *_no("customer_id", "store_id", "channel", "category"), _SEGMENT,
+        F.lit("customer").alias("kind"), *_no("customer_id", "store_id", "channel", "category"), _SEGMENT,
         *measured("campaigns", columns, plan),
     )  # fmt: skip
 
@@ -178,7 +155,8 @@ def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
     for places in _place_sets(plan, stores):
         here = [(values[place] if place in places else nothing).alias(place) for place in PLACES if place != _SEGMENT]
         copies.append(F.when(_knows(places), F.struct(F.lit(place_name(places)).alias("place"), *here)))
-    kept = [name for name in cells.columns if name not in _CELL_KEY]
+    keys = ("kind", _SEGMENT, "store_id", "channel", "category")
+    kept = [name for name in cells.columns if name not in keys]
     knows_segment = (F.col("kind") != "stock").alias("knows_segment")
     return cells.select(F.inline(F.array_compact(F.array(*copies))), knows_segment, _SEGMENT, *kept)
 
@@ -189,7 +167,7 @@ def _knows(places: tuple[str, ...]) -> Column:
         return F.col("category").isNotNull()
     if "channel" in places:
         return F.col("kind") == "sold"
-    return F.col("kind") != _CUSTOMER if places else F.lit(True)
+    return F.col("kind") != "customer" if places else F.lit(True)
 
 
 def place_name(places: tuple[str, ...]) -> str:
