@@ -134,7 +134,7 @@ def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame
     only, or say so themselves.
     """
     back = events.where(F.col("event_type").isin(*RETURN_TYPES) & (F.col("event_date") <= F.lit(as_of)))
-    found = back.join(_sold(lines), "order_id", "left").withColumns(
+    found = back.join(_sold(lines, back), "order_id", "left").withColumns(
         {f"line_{name}": F.col("lines_by_id")[F.col("line_id")][name] for name in ("gross", "quantity", "is_gift")}
         | {"line": F.col("lines_by_id")[F.col("line_id")]["first"]}
     )
@@ -142,14 +142,15 @@ def match_returns(events: DataFrame, lines: DataFrame, as_of: date) -> DataFrame
     return _resolve_amounts(found.where(~of_gifts).drop("order_is_gift", "line_is_gift", "lines_by_id"))
 
 
-def _sold(lines: DataFrame) -> DataFrame:
-    """What returns ask of an order and of its lines; key order_id.
+def _sold(lines: DataFrame, back: DataFrame) -> DataFrame:
+    """What returns ask of the orders that they name, and of their lines; key order_id.
 
     One frame, since each further look at `lines` would have Spark plan their windows again.
     """
     is_bought = ~F.col("is_gift")
     of_order = ("order_date", "order_gross", "order_quantity", "is_sale", *_LEAD)
-    totals = lines.groupBy("order_id", "line_id").agg(
+    named = lines.join(back.select("order_id").distinct(), "order_id", "left_semi")
+    totals = named.groupBy("order_id", "line_id").agg(
         F.sum(F.when(is_bought, F.col("gross_amount"))).alias("gross"),
         F.sum(F.when(is_bought, F.col("quantity"))).alias("quantity"),
         F.min(F.when(is_bought, F.struct("event_id", *_DIMENSIONS))).alias("first"),
