@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
 from jobs.runtime.job import DONE
-from jobs.runtime.leads import led
+from jobs.runtime.leads import held_by_too_many, led
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contacts.assignments import recorded_variants
@@ -81,7 +81,7 @@ def _events(view: PublishedTables, settings: Settings, identities: DataFrame) ->
     """Contacts and answers of the customer's identifiers, as known on the run date."""
     is_contact = F.col("event_type").isin(*EVENT_TYPES) & (F.col("arrival_date") <= F.lit(view.run_date))
     known = view.read(silver.EVENTS).where(is_contact)
-    owned = led(known, view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity)
+    owned = led(known, held_by_too_many(view.read_or_empty(silver.IDENTITY_BAD_VALUES)), settings.identity)
     return with_owner(owned, F.broadcast(identities)).where("customer_id is not null")
 
 

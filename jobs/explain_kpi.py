@@ -14,7 +14,7 @@ from rich.console import Console
 from jobs.runtime.answers import NEVER_PUBLISHED, refused
 from jobs.runtime.job import DONE, FAILED
 from jobs.runtime.kpi_frames import kpi_frames
-from jobs.runtime.leads import led
+from jobs.runtime.leads import held_by_too_many, led
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contracts import gold, silver
@@ -64,7 +64,8 @@ def explain_kpi(
     rules = KpiRules(kpis={code: kpi})
     plan = planned(rules, day)
     entry = next(entry for entry in plan.entries if entry.period.name == period)
-    events = led(view.read(silver.EVENTS), view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity)
+    held = held_by_too_many(view.read_or_empty(silver.IDENTITY_BAD_VALUES))
+    events = led(view.read(silver.EVENTS), held, settings.identity)
     known_then = events.where(F.col("arrival_date") <= F.lit(day))
     found = kpi_frames(view, known_then, view.read(silver.ORDERS), settings, day, day, rules)
     frames = {name: reached(frame, name, plan).persist() for name, frame in found.items()}

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
 from jobs.runtime.job import DONE, FAILED
-from jobs.runtime.leads import led
+from jobs.runtime.leads import held_by_too_many, led
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contracts import silver
@@ -129,9 +129,8 @@ def _events(view: PublishedTables, settings: Settings, leads: DataFrame, shown: 
     dates, types = ({row[name] for row in shown} for name in ("event_date", "event_type"))
     known = view.read(silver.EVENTS).where(F.col("arrival_date") <= F.lit(day))
     of_dates = known.where(F.col("event_date").isin(dates) & F.col("event_type").isin(types))
-    own = led(of_dates, view.read_or_empty(silver.IDENTITY_BAD_VALUES), settings.identity).join(
-        F.broadcast(leads), leads.columns, "left_semi"
-    )
+    held = held_by_too_many(view.read_or_empty(silver.IDENTITY_BAD_VALUES))
+    own = led(of_dates, held, settings.identity).join(F.broadcast(leads), leads.columns, "left_semi")
     lines = view.read(silver.ORDER_LINES).join(F.broadcast(leads), leads.columns, "left_semi")
     back = order_events(of_dates).where(F.col("event_type").isin(*RETURN_TYPES))
     orders = lines.select("order_id").distinct()

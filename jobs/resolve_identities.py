@@ -17,6 +17,7 @@ from jobs.runtime.identity_customers import customer_sizes
 from jobs.runtime.increments import basis
 from jobs.runtime.job import JobContext, main, side_by_side
 from jobs.runtime.keys import token_key
+from jobs.runtime.leads import led
 from jobs.runtime.match import with_matches
 from jobs.runtime.session import narrow_rows
 from jobs.runtime.tables import Commit
@@ -52,7 +53,6 @@ from transforms.identity.links import (
     link_identifiers,
     over_held,
     with_decisions,
-    without_linking_power,
 )
 from transforms.identity.nodes import ENDS, KEY, PAIR
 from transforms.identity.quality import against_truth, as_metrics, component_sizes, match_rates
@@ -181,8 +181,7 @@ def _held(ctx: JobContext, combinations: DataFrame) -> DataFrame | None:
 
 def _judged(ctx: JobContext, combinations: DataFrame, held: DataFrame | None) -> DataFrame:
     """Combinations on which over-held values are blocked, and lead nothing."""
-    rules = ctx.settings.identity
-    return combinations if held is None else without_linking_power(combinations, held, rules)
+    return led(combinations, held, ctx.settings.identity)
 
 
 def _audited(ctx: JobContext, seen: DataFrame, links: DataFrame, rows: int) -> tuple[DataFrame, DataFrame]:

@@ -25,7 +25,7 @@ class Files:
 
     def __init__(self, spark: SparkSession) -> None:
         assert spark._jvm is not None
-        # By whole names, which are looked up once; of `org.hadoop.fs` each part is.
+        # By whole names, each looked up once; of `org.apache.hadoop` Java would be asked part by part.
         self._path: Any = getattr(spark._jvm, "org.apache.hadoop.fs.Path")
         self._io: Any = getattr(spark._jvm, "org.apache.commons.io.IOUtils")
         self._conf: Any = spark._jsc.hadoopConfiguration()

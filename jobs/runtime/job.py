@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.runtime.landing import Landing
-from jobs.runtime.leads import held_by_too_many
+from jobs.runtime.leads import held_by_too_many, led
 from jobs.runtime.local_writes import WrittenMeanwhile
 from jobs.runtime.progress import Progress
 from jobs.runtime.session import build_session, configured, is_given
@@ -30,7 +30,6 @@ from jobs.runtime.staff import without_staff
 from jobs.runtime.tables import MissingTable, Tables
 from transforms.contracts import ContractError, Table, ops, silver
 from transforms.identity.anchors import with_owner
-from transforms.identity.links import without_linking_power
 
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 _INTERPRETED_ROWS = 150_000
@@ -113,8 +112,7 @@ class JobContext:
         known = self.known_events()
         if not self.settings.purchases.exclude_gifts:
             known = known.withColumn("is_gift", F.lit(False))
-        held = self._held_by_too_many()
-        return known if held is None else without_linking_power(known, held, self.settings.identity)
+        return led(known, self._held_by_too_many(), self.settings.identity)
 
     def _held_by_too_many(self) -> DataFrame | None:
         """Values that may not lead as of the run date, if any: nearly every step asks, 0.1 s at a time."""

@@ -9,13 +9,13 @@ from transforms.identity.identifiers import IdentityRules
 from transforms.identity.links import MAX_HOLDERS, without_linking_power
 
 
-def led(events: DataFrame, bad_values: DataFrame, rules: IdentityRules) -> DataFrame:
+def led(events: DataFrame, held: DataFrame | None, rules: IdentityRules) -> DataFrame:
     """The events, led by identifiers that may lead: values that too many people hold change with the date.
 
     Args:
-        bad_values: silver.identity_bad_values of that date.
+        events: or combinations of their identifiers.
+        held: `held_by_too_many` on that date.
     """
-    held = held_by_too_many(bad_values)
     return events if held is None else without_linking_power(events, held, rules)
 
 
