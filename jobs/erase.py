@@ -17,6 +17,7 @@ from jobs import nightly
 from jobs.runtime.erasure_proof import Proof, purge_and_prove
 from jobs.runtime.job import DONE, JobContext, RunFailed, add_arguments, context
 from jobs.runtime.keys import stored_identifier
+from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.publications import today
 from jobs.runtime.run_log import RunLog
 from jobs.runtime.settings import SettingsError
@@ -88,7 +89,7 @@ def _take_out(ctx: JobContext, asked: list[Identifier]) -> dict[str, Swept]:
 def _entomb(ctx: JobContext, asked: list[Identifier]) -> None:
     """Write the tombstones of all that stands for these persons, then their requests."""
     salt = salt_of(ctx)
-    named = ctx.spark.createDataFrame(asked, "identifier_type string, identifier string").coalesce(1)
+    named = listed_rows(ctx.spark, asked, "identifier_type string, identifier string").coalesce(1)
     identities = ctx.tables.read_or_empty(silver.IDENTITIES)
     _refuse_shared(named, identities)
     history = ctx.tables.read_or_empty(silver.IDENTITY_HISTORY)

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.runtime.files import Files
+from jobs.runtime.listed_rows import listed_rows
 from transforms.simulation.feeds import FEEDS, Feed, as_lines, header_line, simulate_feed
 from transforms.simulation.people import simulate_people
 from transforms.simulation.plan import SimulationPlan
@@ -107,7 +108,7 @@ def _with_headers(
     if header is None:
         return lines
     files = [(dt, number) for dt in plan.arrival_dates for number in range(_files_on(plan, dt, feed))]
-    headers = spark.createDataFrame(files, "_dt date, _file int").select(
+    headers = listed_rows(spark, files, "_dt date, _file int").select(
         "*",
         F.lit(0).alias("_is_header_first"),
         F.lit(None).cast("date").alias("_date"),

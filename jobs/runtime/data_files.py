@@ -19,6 +19,8 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from jobs.runtime.listed_rows import listed_rows
+
 # Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
 _MOST_FILES = 2_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -108,7 +110,7 @@ def logged_schema(table: DeltaTable) -> StructType:
 def read_files(spark: SparkSession, folder: str, files: Sequence[str], schema: StructType) -> DataFrame:
     """Rows of some of a table's files, on any file system; columns of partitions stand last."""
     reader = spark.read.schema(schema).option("basePath", folder)
-    return reader.parquet(*files) if files else spark.createDataFrame([], schema)
+    return reader.parquet(*files) if files else listed_rows(spark, [], schema)
 
 
 def partitions_of(folders: Iterable[str]) -> dict[str, str | None]:

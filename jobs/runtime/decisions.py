@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.keys import stored_identifier
+from jobs.runtime.listed_rows import listed_rows
 from transforms.contracts import silver
 from transforms.identity.lawful import MUST_LINK
 from transforms.identity.replay import Node
@@ -33,7 +34,8 @@ def must_links(ctx: JobContext) -> DataFrame:
 
 def apart(ctx: JobContext) -> DataFrame:
     """Pairs (type_a, value_a, type_b, value_b) that a person declared never one customer."""
-    return ctx.spark.createDataFrame([(*one, *other) for one, other, _ in _decided(ctx, "cannot_link")], _PAIR)
+    pairs = [(*one, *other) for one, other, _ in _decided(ctx, "cannot_link")]
+    return listed_rows(ctx.spark, pairs, _PAIR)
 
 
 def _decided(ctx: JobContext, kind: str) -> list[tuple[Node, Node, date]]:

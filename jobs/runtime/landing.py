@@ -16,9 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
-from typing import Any
 
-import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -26,18 +24,25 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.runtime.files import FileEntry, Files, plain
+from jobs.runtime.listed_rows import listed_rows
 from transforms.sources import Source
 
 _DT_FOLDER = re.compile(r"(?:^|/)dt=(\d{4}-\d{2}-\d{2})/")
 _CORRUPT = "_corrupt_record"
 # PySpark translates some of Java's exceptions, and hands the others through as they are.
-_UNREADABLE = (PySparkException, Py4JJavaError)
-_PLACE: list[tuple[str, pa.DataType]] = [("_source_file", pa.string()), ("_arrival_date", pa.date32())]
+_FAILED = (PySparkException, Py4JJavaError)
+# What Spark calls a failure to read a file. All else (no memory, no disk, a lost executor) says nothing of the file.
+_OF_THE_FILE = ("FAILED_READ_FILE", "UNABLE_TO_INFER_SCHEMA", "PATH_NOT_FOUND")
+_DIFFERENT_TYPES = "CANNOT_MERGE_SCHEMA"
+_PLACE = "_source_file string, _arrival_date date"
 
 
 @dataclass(frozen=True)
 class LandingFile:
-    """One file of a source; `arrival_date` is None where each row has its own."""
+    """One file of a source; `arrival_date` is None where each row has its own.
+
+    `types` are those of Parquet's columns, as far as files that are read together must agree on them.
+    """
 
     path: str
     relative: str
@@ -45,6 +50,7 @@ class LandingFile:
     size: int = 0
     rows: int = 0
     columns: tuple[str, ...] = ()
+    types: str = ""
     fault: str | None = None
 
 
@@ -111,7 +117,7 @@ class Landing:
         faulty = [file for file in files if file.fault]
         try:
             found = self._survey_readable(source, readable)
-        except _UNREADABLE:
+        except _FAILED:
             # Some file cannot be read: find out which, one by one, and go on with the others.
             with ThreadPoolExecutor(4) as pool:
                 probed = list(pool.map(lambda file: self._probe(source, file), readable))
@@ -128,8 +134,10 @@ class Landing:
         from 1.
         """
         read = self._parquet_rows if source.format == "parquet" else self._text_rows
-        headers = sorted({file.columns for file in survey.good})
-        parts = [read(source, survey, [file for file in survey.good if file.columns == names]) for names in headers]
+        alike: dict[tuple[tuple[str, ...], str], list[LandingFile]] = {}
+        for file in survey.good:
+            alike.setdefault((file.columns, file.types), []).append(file)
+        parts = [read(source, survey, files) for _, files in sorted(alike.items())]
         return reduce(DataFrame.unionByName, parts)
 
     # -- survey -------------------------------------------------------------------------------------------------
@@ -139,7 +147,7 @@ class Landing:
             return Survey(())
         paths = tuple(file.path for file in files)
         if source.format == "parquet":
-            return Survey(tuple(self._survey_parquet(files)), paths)
+            return Survey(self._survey_parquet(files), paths)
         found = (
             self._lines(source, paths)
             .groupBy("_file", "_start")
@@ -149,17 +157,31 @@ class Landing:
         blocks = tuple(_Block(row._file, row._start, row.first_id, row.lines, row.line or "") for row in found)
         return Survey(tuple(_measured(file, source, blocks) for file in files), paths, blocks)
 
-    def _survey_parquet(self, files: Sequence[LandingFile]) -> list[LandingFile]:
+    def _survey_parquet(self, files: Sequence[LandingFile]) -> tuple[LandingFile, ...]:
+        """The files, looked at together; where one's numbers are another's texts, each by itself."""
+        try:
+            return self._survey_alike(files)
+        except _FAILED as error:
+            if _DIFFERENT_TYPES not in str(error):
+                raise
+        with ThreadPoolExecutor(4) as pool:
+            return tuple(file for found in pool.map(lambda file: self._survey_alike([file]), files) for file in found)
+
+    def _survey_alike(self, files: Sequence[LandingFile]) -> tuple[LandingFile, ...]:
         frame = self._spark.read.option("mergeSchema", "true").parquet(*[file.path for file in files])
         counted = frame.groupBy(F.col("_metadata.file_path").alias("_file")).count().collect()
         counts = {plain(row._file): row["count"] for row in counted}
-        columns = tuple(frame.columns)
-        return [replace(file, rows=counts.get(plain(file.path), 0), columns=columns) for file in files]
+        columns, types = tuple(frame.columns), frame.schema.json()
+        return tuple(
+            replace(file, rows=counts.get(plain(file.path), 0), columns=columns, types=types) for file in files
+        )
 
     def _probe(self, source: Source, file: LandingFile) -> LandingFile:
         try:
             self._survey_readable(source, [file])
-        except _UNREADABLE as error:
+        except _FAILED as error:
+            if not any(name in str(error) for name in _OF_THE_FILE):
+                raise
             return replace(file, fault=f"unreadable_file: {_root_cause(error)[:200]}")
         return file
 
@@ -214,20 +236,15 @@ class Landing:
                 shift = lines_before - block.first_id + 1
                 file = by_path[plain(block.file)]
                 rows.append((block.file, block.start, shift, file.relative, file.arrival_date))
-        places = _local_frame(
-            self._spark, rows, [("_file", pa.string()), ("_start", pa.int64()), ("_shift", pa.int64()), *_PLACE]
-        )
+        places = listed_rows(self._spark, rows, f"_file string, _start bigint, _shift bigint, {_PLACE}")
         joined = lines.join(F.broadcast(places), ["_file", "_start"])
         number = (F.col("_id") + F.col("_shift")).alias("_row_number")
         return joined.select("_text", "_source_file", "_arrival_date", number)
 
     def _parquet_rows(self, source: Source, survey: Survey, files: Sequence[LandingFile]) -> DataFrame:
         frame = self._spark.read.option("mergeSchema", "true").parquet(*[file.path for file in files])
-        names = _local_frame(
-            self._spark,
-            [(plain(file.path), file.relative, file.arrival_date) for file in files],
-            [("_plain", pa.string()), *_PLACE],
-        )
+        listed = [(plain(file.path), file.relative, file.arrival_date) for file in files]
+        names = listed_rows(self._spark, listed, f"_plain string, {_PLACE}")
         path = F.regexp_replace(F.url_decode(F.col("_metadata.file_path")), "^file:/+", "/")
         text = [F.col(f"`{name}`").cast("string").alias(name) for name in source.columns]
         record = F.to_json(F.struct(*[F.col(f"`{name}`") for name in frame.columns]))
@@ -315,10 +332,3 @@ def _decoded(source: Source) -> Column:
     if encoding.lower().replace("-", "") != "utf8":
         value = F.decode(value.cast("binary"), encoding)
     return F.rtrim(F.ltrim(value, F.lit("\ufeff")), F.lit("\r"))
-
-
-def _local_frame(spark: SparkSession, rows: Sequence[tuple], fields: list[tuple[str, pa.DataType]]) -> DataFrame:
-    schema = pa.schema(fields)
-    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in fields]
-    arrays = [pa.array(list(values), kind) for values, (_, kind) in zip(columns, fields, strict=True)]
-    return spark.createDataFrame(pa.Table.from_arrays(arrays, schema=schema))

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.models import Model, digest_of, effective_date, stored_model
 from transforms.digits import six_digits
 from transforms.identity.match import (
@@ -178,7 +179,7 @@ def _frequencies(column: pa.ChunkedArray) -> dict[str, Any]:
 def _terms(records: DataFrame, column: str, frequencies: dict[str, Any]) -> DataFrame:
     """Each value of a column with its share, as Splink looks it up."""
     schema = f"`{column}` string, share double"
-    known = records.sparkSession.createDataFrame(list(frequencies["shares"].items()), schema)
+    known = listed_rows(records.sparkSession, list(frequencies["shares"].items()), schema)
     values = records.select(column).distinct().where(F.col(column).isNotNull())
     share = F.coalesce("share", F.lit(frequencies["unknown"]))
     return values.join(F.broadcast(known), column, "left").select(column, share.alias(f"tf_{column}"))

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.publications import publications_of
 from jobs.runtime.tables import literal
 from transforms.contracts import gold
@@ -34,7 +35,7 @@ def write_history(ctx: JobContext) -> None:
     published = next((entry.delta_version for entry in publications if entry.is_current), None)
     if published is not None and ctx.is_erasing:
         published = ctx.tables.version(table)  # the sweep left there what was published, less the erased
-    known = ctx.spark.createDataFrame([], table.schema) if published is None else ctx.tables.read(table, published)
+    known = listed_rows(ctx.spark, [], table.schema) if published is None else ctx.tables.read(table, published)
     days = {entry.run_date for entry in publications}
     next_day, newest = min((other for other in days if other > day), default=None), max([day, *days])
     touched = _exited_since(day)

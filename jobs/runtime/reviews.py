@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.keys import stored_identifier
+from jobs.runtime.listed_rows import listed_rows
 from transforms.loans.reviews import SCHEMA
 
 
@@ -26,6 +27,6 @@ def reviewed_customers(ctx: JobContext, identities: DataFrame) -> DataFrame:
         if entry.reviewed_date <= ctx.run_date and (entry.until_date is None or entry.until_date >= ctx.run_date)
     }
     said = SCHEMA.removeprefix("customer_id string, ")
-    named = ctx.spark.createDataFrame([*listed], f"identifier_type string, identifier string, {said}")
+    named = listed_rows(ctx.spark, [*listed], f"identifier_type string, identifier string, {said}")
     owners = identities.join(F.broadcast(named), ["identifier_type", "identifier"]).where("customer_id is not null")
     return owners.select(*[part.split()[0] for part in SCHEMA.split(", ")])

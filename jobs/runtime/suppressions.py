@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from jobs.runtime.keys import stored_identifier
+from jobs.runtime.listed_rows import listed_rows
 
 
 def suppressed_customers(ctx: JobContext, identities: DataFrame) -> DataFrame:
@@ -20,6 +21,6 @@ def suppressed_customers(ctx: JobContext, identities: DataFrame) -> DataFrame:
         for entry in contacts.suppressed
         if entry.until_date is None or entry.until_date >= day
     ]
-    named = ctx.spark.createDataFrame(sorted({*listed}), "identifier_type string, identifier string")
+    named = listed_rows(ctx.spark, sorted({*listed}), "identifier_type string, identifier string")
     owners = identities.join(F.broadcast(named), ["identifier_type", "identifier"]).where("customer_id is not null")
     return owners.select("customer_id", F.lit(True).alias("is_suppressed")).distinct()

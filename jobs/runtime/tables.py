@@ -20,6 +20,7 @@ from jobs.runtime.arrow_scans import Batches, can_scan, scan
 from jobs.runtime.data_files import LocalTable, data_file, local_table, read_files
 from jobs.runtime.files import Files, plain
 from jobs.runtime.layout import laid_out, properties
+from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.local_writes import OldFiles, Rows, Slices, slices, takes_commits, write
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured, is_local
@@ -163,7 +164,7 @@ class Tables:
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """The table, or no rows of its schema where it is not there yet."""
-        return self.read(table) if self.exists(table) else self.spark.createDataFrame([], table.schema)
+        return self.read(table) if self.exists(table) else listed_rows(self.spark, [], table.schema)
 
     def last_commit(self, table: Table | str) -> Commit | None:
         """Version, rows written and the run's stamp of the newest commit that wrote rows; None where there is no table.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import gzip
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
+from jobs.runtime.landing import Landing
 from tests.nights import night, run_steps
 from transforms.contracts import ops, silver
 
@@ -31,6 +36,11 @@ CSV_FILES = {
     # Line 2 lacks a column, line 3 has one too many, line 4 is empty, line 5 is not UTF-8, line 6 is right.
     "lines.csv": HEADER.encode() + b"7,70.00\n7,70.00,2026-05-30,x\n\n7,70\xff.00,2026-05-30\n7,70.00,2026-05-30\n",
 }
+PARQUET_FILES = {
+    # The exporter was changed: what had been texts are numbers and a date now. Both are read as texts.
+    "texts.parquet": {"id": ["11"], "paid": ["110.00"], "at": ["2026-05-30"]},
+    "numbers.parquet": {"id": [12], "paid": [120.0], "at": [date(2026, 5, 30)]},
+}
 JSON_LINES = [
     b'{"id": "8", "paid": "80.00", "at": "2026-05-30"}',
     b"[]",  # Spark's own JSON reader makes no row at all of this line
@@ -48,7 +58,13 @@ def loaded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Job
         _write(root / "landing/till" / f"dt={NIGHT}" / name, content)
     _write(root / "landing/web" / f"dt={NIGHT}" / "orders.jsonl", b"\n".join(JSON_LINES) + b"\n")
     _write(root / "landing/web" / "no_date_folder.jsonl", JSON_LINES[0])
-    for name, keys in {"till": ("csv", "order_no"), "web": ("json", "id")}.items():
+    for name, table in PARQUET_FILES.items():
+        path = root / "landing/app" / f"dt={NIGHT}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table), path)
+    cut = root / "landing/app" / f"dt={NIGHT}" / "cut.parquet"
+    cut.write_bytes((cut.parent / "texts.parquet").read_bytes()[:-20])
+    for name, keys in {"till": ("csv", "order_no"), "web": ("json", "id"), "app": ("parquet", "id")}.items():
         source = {
             "name": name,
             "label": name,
@@ -80,7 +96,7 @@ def _write(path: Path, content: bytes) -> None:
 def test_every_readable_order_arrives_whatever_wrapped_it(loaded: JobContext) -> None:
     rows = loaded.tables.read(silver.EVENTS).select("order_id", "amount").collect()
     till = {"till:1": 10, "till:2, a": 20, "till:3": 30, "till:4": 40, "till:6": 60, "till:7": 70}
-    expected = {**till, "web:8": 80, "web:9": 90}
+    expected = {**till, "web:8": 80, "web:9": 90, "app:11": 110, "app:12": 120}
     assert {row.order_id: int(row.amount) for row in rows} == expected
     assert len(rows) == len(expected)
 
@@ -88,8 +104,10 @@ def test_every_readable_order_arrives_whatever_wrapped_it(loaded: JobContext) ->
 def test_a_file_that_cannot_be_read_is_rejected_whole_with_its_reason(loaded: JobContext) -> None:
     ledger = loaded.tables.read(ops.LANDING_FILES).where("status = 'rejected'").collect()
     reasons = {Path(row.source_file).name: row.reason for row in ledger}
-    assert set(reasons) == {"cut.csv.gz", "no_paid.csv", "no_date_folder.jsonl"}
+    assert set(reasons) == {"cut.csv.gz", "no_paid.csv", "no_date_folder.jsonl", "cut.parquet"}
     assert reasons["cut.csv.gz"] == "unreadable_file: java.io.EOFException: Unexpected end of input stream"
+    assert reasons["cut.parquet"].startswith("unreadable_file: ")
+    assert "is not a Parquet file" in reasons["cut.parquet"]
     assert reasons["no_paid.csv"].startswith("missing_columns: paid")
     assert reasons["no_date_folder.jsonl"].startswith("no_arrival_date: ")
 
@@ -114,8 +132,23 @@ def test_each_file_balances_also_the_broken_ones(loaded: JobContext) -> None:
     read = {Path(row.source_file).name: row.rows_read for row in rows}
     assert read.pop("orders.jsonl") == len(JSON_LINES)
     assert read.pop("no_date_folder.jsonl") == 0
-    unread = {"cut.csv.gz", "no_paid.csv", "header_only.csv", "empty.csv"}
-    assert read == {name: 0 if name in unread else 5 if name == "lines.csv" else 1 for name in CSV_FILES}
+    unread = {"cut.csv.gz", "cut.parquet", "no_paid.csv", "header_only.csv", "empty.csv"}
+    names = {*CSV_FILES, *PARQUET_FILES, "cut.parquet"}
+    assert read == {name: 0 if name in unread else 5 if name == "lines.csv" else 1 for name in names}
     for row in rows:
         assert row.rows_read == row.rows_accepted + row.rows_rejected, row
         assert row.status in ("loaded", "rejected"), row
+
+
+def test_a_file_is_not_blamed_for_what_fails_around_it(loaded: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that fails for want of memory or disk stops the night: the files would never be taken again."""
+    read = Landing._lines
+
+    def failing(self: Landing, *args: Any) -> DataFrame:
+        return read(self, *args).withColumn("_text", F.raise_error(F.lit("no space left on device")))
+
+    monkeypatch.setattr(Landing, "_lines", failing)
+    till = loaded.settings.sources["till"]
+    files = loaded.landing.new_files(till, NIGHT, ())
+    with pytest.raises(Exception, match="no space left on device"):
+        loaded.landing.survey(till, files)
