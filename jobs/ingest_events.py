@@ -27,7 +27,7 @@ from transforms.contracts.bronze import bronze_table
 from transforms.erasure import blanked, marked_rows, naming_erased, references
 from transforms.identity.identifiers import identified
 from transforms.rejects import rejected_records
-from transforms.sources import Source, apply_records, row_arrival_date
+from transforms.sources import Source, row_arrival_date, with_problems
 from transforms.vault import brought
 
 _BYTES_PER_ROW = 40  # of compressed text, roughly: only to tell a small night from a large one
@@ -204,10 +204,10 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before, 
     )
     if source.arrival_rule[0] == "event_date":
         kept = kept.withColumn("_arrival_date", row_arrival_date(source, settings.timezone))
-    problems = apply_records(kept, source, settings.timezone, _first_arrival(survey, before))
+    judged = with_problems(kept, source, settings.timezone, _first_arrival(survey, before))
     # The text of a row that lost a value still has it.
     has_problem = (F.size("_problems") > 0) & F.col("_unreadable").isNull() & F.col("_lost").isNull()
-    return problems.withColumn("_record", F.when(has_problem, F.col("_text"))).withColumn(
+    return judged.withColumn("_record", F.when(has_problem, F.col("_text"))).withColumn(
         "_record", sealed(F.col("_record"), ctx.env)
     )
 

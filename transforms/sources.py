@@ -209,6 +209,15 @@ class Source(_Model):
         return {spec.column: (kind, spec) for record in self.records for kind, spec in record.identifiers.items()}
 
 
+def with_problems(rows: DataFrame, source: Source, timezone: str, first_arrival_date: date | None = None) -> DataFrame:
+    """The rows with `_problems`, as `apply_records` finds them, without what its event ids cost.
+
+    Only an id of named columns can be missing; one of the content never is, whatever it comes to.
+    """
+    unkeyed = rows.selectExpr("*", "'any' as _content", "0 as _occurrence")
+    return _judged_rows(unkeyed, source, timezone, first_arrival_date).drop("_events", "_warnings", "_is_ignored")
+
+
 def apply_records(rows: DataFrame, source: Source, timezone: str, first_arrival_date: date | None = None) -> DataFrame:
     """The events that each row makes and the reasons for which it is refused.
 
@@ -225,7 +234,12 @@ def apply_records(rows: DataFrame, source: Source, timezone: str, first_arrival_
         row, empty when it is good), `_warnings` and `_is_ignored`. A row is refused or taken as a whole, so that
         a replay after a fix never counts half of it twice.
     """
-    keyed = _with_content_key(rows, source)
+    return _judged_rows(_with_content_key(rows, source), source, timezone, first_arrival_date)
+
+
+def _judged_rows(keyed: DataFrame, source: Source, timezone: str, first_arrival_date: date | None) -> DataFrame:
+    """What `apply_records` returns, of its rows with `_content` and `_occurrence`."""
+    received = [f"`{name}`" for name in keyed.columns if name not in ("_content", "_occurrence")]
     made = keyed.selectExpr(
         "*", *[f"{_event_of(record, source, timezone)} as {_made(record)}" for record in source.records]
     )
@@ -235,14 +249,14 @@ def apply_records(rows: DataFrame, source: Source, timezone: str, first_arrival_
     events = ", ".join(f"if({_made(r)} is null, null, {_made(r)}.event)" for r in source.records)
     ignored = f"coalesce(({source.ignore}), false)" if isinstance(source.ignore, str) else str(source.ignore).lower()
     taken = judged.selectExpr(
-        *[f"`{name}`" for name in rows.columns],
+        *received,
         f"filter(array({events}), e -> e is not null) as _events",
         f"{_joined([f'{_judged(r)}.problems' for r in source.records])} as _found",
         f"{_joined([f'{_judged(r)}.warnings' for r in source.records])} as _warnings",
         f"{ignored} as _may_be_ignored",
     )
     return taken.selectExpr(
-        *[f"`{name}`" for name in rows.columns],
+        *received,
         "_events",
         "if(size(_events) = 0 and not _may_be_ignored, array('no_record'), _found) as _problems",
         "_warnings",
@@ -263,14 +277,15 @@ def _with_content_key(rows: DataFrame, source: Source) -> DataFrame:
     """Rows with a hash of their content and their number among equal rows of the same file.
 
     So a file that is delivered twice counts once, and equal lines inside one file all count. The window is one
-    shuffle of the new rows; sources that name their event_id do not pay it.
+    shuffle of the new rows, sorted by content first: of a file's name many rows have the same. Sources that name their
+    event_id do not pay it.
     """
     if all(isinstance(record.event_id, tuple) for record in source.records):
         return rows.selectExpr("*", "cast(null as string) as _content", "0 as _occurrence")
     columns = ", ".join(f"`{name}`" for name in source.columns)
     content = rows.selectExpr("*", f"sha2(to_json(struct({columns})), 256) as _content")
     return content.selectExpr(
-        "*", "row_number() over (partition by _source_file, _content order by _row_number) as _occurrence"
+        "*", "row_number() over (partition by _content, _source_file order by _row_number) as _occurrence"
     )
 
 

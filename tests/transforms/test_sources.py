@@ -17,7 +17,7 @@ from tests.builders import DAY, days_before
 from transforms.contracts import conform, silver
 from transforms.contracts.bronze import bronze_table
 from transforms.events import events_of
-from transforms.sources import Source, apply_records, row_arrival_date
+from transforms.sources import Source, apply_records, row_arrival_date, with_problems
 
 SHANGHAI = "Asia/Shanghai"
 
@@ -73,8 +73,13 @@ def received(spark: SparkSession, feed: Source, rows: list[Mapping[str, Any]]) -
 
 
 def judged(spark: SparkSession, feed: Source, rows: list[Mapping[str, Any]], **how: Any) -> list[Row]:
-    frame = apply_records(received(spark, feed, rows), feed, SHANGHAI, **how)
-    return sorted(frame.collect(), key=lambda row: (row._source_file, row._row_number))
+    """What becomes of each row; that ingest finds the same problems is asked of all rows of these tests."""
+    frame = received(spark, feed, rows)
+    place = ["_source_file", "_row_number"]
+    told = apply_records(frame, feed, SHANGHAI, **how).orderBy(*place).collect()
+    found = with_problems(frame, feed, SHANGHAI, **how).orderBy(*place).collect()
+    assert [row._problems for row in found] == [row._problems for row in told]
+    return told
 
 
 def sale(**said: Any) -> dict[str, Any]:
