@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, GroupedData
 from pyspark.sql import functions as F
 
 from jobs.runtime.data_files import LocalTable
@@ -111,12 +111,20 @@ def _sharing(frame: DataFrame, table: Table, fresh: DataFrame) -> DataFrame:
 
 
 def _of_all_keys(frame: DataFrame, table: Table) -> dict[str, Decimal]:
-    """All measures of one table in one pass."""
+    """All measures of one table in one pass over hashes of its keys; where some are equal, another over the keys.
+
+    A hash says which parts of the key are null too: by itself it is the same wherever among nulls a value stands.
+    """
+    hashed = F.xxhash64(*table.key, *[F.isnull(name) for name in table.key])
+    found = _of_groups(frame.groupBy(hashed), table)
+    return _of_groups(frame.groupBy(*table.key), table) if found["repeated"] else found
+
+
+def _of_groups(groups: GroupedData, table: Table) -> dict[str, Decimal]:
     summed = _SUMMED.get(table.full_name, {})
     of_key = [F.expr(inner).alias(name) for name, (inner, _) in summed.items()]
     whole = {"rows": "sum(n)", "repeated": "count_if(n > 1)", **{name: outer for name, (_, outer) in summed.items()}}
-    counted = frame.groupBy(*table.key).agg(F.count("*").alias("n"), *of_key)
-    return _numbers(counted, whole)
+    return _numbers(groups.agg(F.count("*").alias("n"), *of_key), whole)
 
 
 def _of_all_rows(frame: DataFrame, table: Table) -> dict[str, Decimal]:

@@ -64,6 +64,7 @@ def test_keys_of_a_slice_are_compared_among_themselves(
             ("浙江", None),  # unknown is a value of a key, and no empty text
             ("浙江", None),
             ("江苏", None),
+            (None, "江苏"),  # the same value elsewhere: another key
         ],
     }
     ctx = night(tmp_path / "lake", tmp_path, JUNE)
@@ -73,4 +74,4 @@ def test_keys_of_a_slice_are_compared_among_themselves(
         absent = {field.name: lit(None).cast(field.dataType) for field in wanted if field.name not in rows.columns}
         ctx.tables.overwrite_slice(gold.REGION_QUALITY, rows.withColumns(absent), run_date=day)
     measured = measure(ctx, [gold.REGION_QUALITY], {})[gold.REGION_QUALITY.full_name]
-    assert measured == {"rows": Decimal(5), "repeated": Decimal(1)}
+    assert measured == {"rows": Decimal(6), "repeated": Decimal(1)}
