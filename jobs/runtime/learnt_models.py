@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from transforms.values.features import (
     sample_of,
     scale_of,
     scaled,
+    tags_as_of,
     tags_for,
     undamped,
 )
@@ -58,12 +60,17 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
         settings = [model_rules.model_dump(mode="json"), declared, rules.seed]
         return {"settings": digest_of(json.dumps(settings)), "records": digest}
 
+    @cache
+    def then() -> DataFrame:
+        read = [of_potential.outcome, *of_clusters.features]
+        return ctx.settled(tags_as_of(known, customers, effective, read, tags), rules.learning_customers)
+
     def potential() -> Model:
-        sample = potential_sample(known, customers, effective, tags, of_potential).toArrow().to_pandas()
+        sample = potential_sample(known, customers, then(), effective, tags, of_potential).toArrow().to_pandas()
         return fitted_potential(ctx.spark, sample, of_potential)
 
     def clusters() -> Model:
-        sample = cluster_sample(known, customers, effective, tags, of_clusters).toArrow().to_pandas()
+        sample = cluster_sample(then(), of_clusters).toArrow().to_pandas()
         return fitted_clusters(ctx.spark, sample, of_clusters, rules.seed)
 
     return (

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from tests.transforms.test_tags import D, activity_of, customers_of, event
 from transforms.tags import TagRules
 from transforms.values.clusters import ClusterRules, cluster_sample, named_clusters, with_behaviour_cluster
-from transforms.values.features import check_features, scale_of, scaled
+from transforms.values.features import check_features, scale_of, scaled, tags_as_of
 
 CONF = Path(__file__).parents[2] / "conf"
 TAGS = TagRules.model_validate(yaml.safe_load((CONF / "tags.yaml").read_text(encoding="utf-8"))["tags"])
@@ -66,7 +66,8 @@ def test_sample_is_of_customers_known_by_then(spark: SparkSession) -> None:
     rules = RULES.model_copy(update={"features": {"view_count_14d": "浏览"}})
     rows = [event("b", "view", 1), event("a", "view", 400), event("later", "view", -1)]
     customers = customers_of(spark, *({"customer_id": c} for c in ("later", "b", "a", "silent")))
-    sample = cluster_sample(activity_of(spark, rows), customers, D, TAGS, rules).collect()
+    then = tags_as_of(activity_of(spark, rows), customers, D, list(rules.features), TAGS)
+    sample = cluster_sample(then, rules).collect()
     assert [(row.customer_id, row.feature_0) for row in sample] == [("a", 0.0), ("b", pytest.approx(np.log(2)))]
 
 

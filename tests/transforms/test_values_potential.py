@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 from pydantic import ValidationError
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from tests.transforms.test_tags import D, Row, activity_of, customers_of, event, given_back, order
 from transforms.tags import TagRules, compute_tags
-from transforms.values.features import check_features, fingerprint, known_activity, tags_for
+from transforms.values.features import check_features, fingerprint, known_activity, tags_as_of, tags_for
 from transforms.values.potential import (
     PotentialModelRules,
     PotentialRules,
@@ -109,7 +109,12 @@ def test_sample_knows_what_had_happened(spark: SparkSession) -> None:
     everybody = ("looked", "bought before", "unknown then", "silent")
     customers = customers_of(spark, *({"customer_id": c} for c in everybody))
     known = known_activity(activity_of(spark, rows), customers, D)
-    sample = potential_sample(known, customers, D, TAGS, rules).collect()
+
+    def learnt_from(rows: DataFrame, people: DataFrame) -> list[Any]:
+        then = tags_as_of(rows, people, D, [rules.outcome], TAGS)
+        return potential_sample(rows, people, then, D, TAGS, rules).collect()
+
+    sample = learnt_from(known, customers)
     assert [row.customer_id for row in sample] == ["bought before", "looked"]
     damped = {count: pytest.approx(np.log1p(count)) for count in (2, 6, 10)}
     assert [tuple(row)[1:6] for row in sample] == [
@@ -117,7 +122,7 @@ def test_sample_knows_what_had_happened(spark: SparkSession) -> None:
         (0.0, damped[6], None, 0.0, 70.0),
     ]
     moved = known.repartition(7)
-    assert potential_sample(moved, customers.repartition(3), D, TAGS, rules).collect() == sample
+    assert learnt_from(moved, customers.repartition(3)) == sample
     assert fingerprint(moved).collect() == fingerprint(known).collect()
 
 

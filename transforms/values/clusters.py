@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from transforms.digits import six_digits_each
-from transforms.tags import TagRules
-from transforms.values.features import as_sql, damped, in_order, standardised, tags_as_of
+from transforms.values.features import as_sql, damped, in_order, standardised
 
 _STANDS_OUT = 2  # so many features make a name, and more only where two clusters would be called the same
 
@@ -33,21 +31,18 @@ class ClusterRules(BaseModel):
     least_customers: int = Field(ge=2)
 
 
-def cluster_sample(
-    known: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: ClusterRules
-) -> DataFrame:
+def cluster_sample(then: DataFrame, rules: ClusterRules) -> DataFrame:
     """What the clusters of an effective date are found in; key customer_id, sorted by it.
 
     Args:
-        known: silver.activity with customer_id, as known on the effective date.
-        customers: silver.customers, those chosen to learn from.
+        then: tags as of the effective date, the features among them, of customers who had done something; key
+            customer_id.
 
     Returns:
-        customer_id and the features (damped doubles) as of the effective date, of customers who had done something.
+        customer_id and the features (damped doubles).
     """
-    tagged = tags_as_of(known, customers, effective, list(rules.features), tags)
     features = [F.expr(damped(name)).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
-    return tagged.select("customer_id", *features).orderBy("customer_id")
+    return then.select("customer_id", *features).orderBy("customer_id")
 
 
 def named_clusters(centres: npt.NDArray[np.float64], features: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -111,7 +111,12 @@ def with_potential_reasons(customers: DataFrame, rules: PotentialRules) -> DataF
 
 
 def potential_sample(
-    known: DataFrame, customers: DataFrame, effective: date, tags: TagRules, rules: PotentialModelRules
+    known: DataFrame,
+    customers: DataFrame,
+    then: DataFrame,
+    effective: date,
+    tags: TagRules,
+    rules: PotentialModelRules,
 ) -> DataFrame:
     """What the model of an effective date learns from; key customer_id, sorted by it.
 
@@ -119,6 +124,7 @@ def potential_sample(
         known: silver.activity with customer_id, as known on the effective date.
         customers: silver.customers, those chosen to learn from. Those who had done nothing `horizon` days before the
             effective date take no part.
+        then: their tags as of the effective date, the outcome among them.
 
     Returns:
         customer_id, the features (damped doubles) and `before`, the outcome up to that day, both of what had happened
@@ -126,8 +132,8 @@ def potential_sample(
     """
     start = effective - timedelta(days=horizon(tags, rules))
     before = tags_as_of(known, customers, start, [*rules.features, rules.outcome], tags)
-    after = tags_as_of(known, customers, effective, [rules.outcome], tags)
-    joined = before.join(after.withColumnRenamed(rules.outcome, "after"), "customer_id", "left")
+    after = then.select("customer_id", F.col(rules.outcome).alias("after"))
+    joined = before.join(after, "customer_id", "left")
     features = [F.expr(damped(name)).alias(f"feature_{place}") for place, name in enumerate(rules.features)]
     amounts = [F.col(rules.outcome).alias("before"), F.coalesce("after", F.lit(0)).alias("after")]
     by_hash = F.pmod(F.xxhash64("customer_id", F.lit("held out")), F.lit(1_000_000))
