@@ -134,6 +134,9 @@ class Record(_Model):
         return [*time, *keys, *(identifier.column for identifier in self.identifiers.values())]
 
 
+_UTF8 = "utf-8"
+
+
 class Source(_Model):
     """One feed: where its files are, what they look like, and which events their rows make."""
 
@@ -151,6 +154,21 @@ class Source(_Model):
     priority: int = 100
     ignore: bool | SqlExpression = False
     records: tuple[Record, ...] = Field(min_length=1)
+
+    @field_validator("options")
+    @classmethod
+    def _encoding_has_lines(cls, value: dict[str, str | bool]) -> dict[str, str | bool]:
+        """Files are cut into lines before they are decoded, so a line must end in the byte that it ends in in ASCII."""
+        encoding = str(value.get("encoding", _UTF8))
+        try:
+            has_lines = "\n".encode(encoding) == b"\n"
+        except LookupError:
+            has_lines = False
+        if not has_lines:
+            raise ValueError(
+                f"encoding {encoding!r}: allowed are {_UTF8} and others that hold ASCII, as gbk, gb18030, big5"
+            )
+        return value
 
     @field_validator("arrival_date")
     @classmethod
@@ -192,6 +210,12 @@ class Source(_Model):
             for identifier_type, spec in record.identifiers.items():
                 kinds.setdefault(spec.column, set()).add(f"{identifier_type} {spec.hashed or ''}{spec.app_id or ''}")
         return [f"column {c} is used as {' and as '.join(sorted(k))}" for c, k in sorted(kinds.items()) if len(k) > 1]
+
+    @property
+    def encoding(self) -> str:
+        """How text files are encoded: `utf-8`, or what the settings name."""
+        given = str(self.options.get("encoding", _UTF8))
+        return _UTF8 if given.lower().replace("-", "") == "utf8" else given
 
     @property
     def arrival_rule(self) -> tuple[str, str]:

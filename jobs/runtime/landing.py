@@ -31,8 +31,9 @@ _DT_FOLDER = re.compile(r"(?:^|/)dt=(\d{4}-\d{2}-\d{2})/")
 _CORRUPT = "_corrupt_record"
 # PySpark translates some of Java's exceptions, and hands the others through as they are.
 _FAILED = (PySparkException, Py4JJavaError)
-# What Spark calls a failure to read a file. All else (no memory, no disk, a lost executor) says nothing of the file.
-_OF_THE_FILE = ("FAILED_READ_FILE", "UNABLE_TO_INFER_SCHEMA", "PATH_NOT_FOUND")
+# What Spark says of a file that it cannot read, or of what is in it (class 22 of SQL's states: data exceptions). All
+# else (no memory, no disk, a lost executor) says nothing of the file.
+_OF_THE_FILE = ("FAILED_READ_FILE", "UNABLE_TO_INFER_SCHEMA", "PATH_NOT_FOUND", "SQLSTATE: 22")
 _DIFFERENT_TYPES = "CANNOT_MERGE_SCHEMA"
 _PLACE = "_source_file string, _arrival_date date"
 
@@ -212,7 +213,7 @@ class Landing:
             reason = F.when(broken, F.lit("unreadable_json"))
         unreadable = (
             F.when(F.trim(F.col("_text")) == "", F.lit("empty_line"))
-            .when(~F.is_valid_utf8(F.col("_text")), F.lit("invalid_utf8"))
+            .when(_is_garbled(source), F.lit(f"invalid_{source.encoding.lower().replace('-', '')}"))
             .otherwise(reason)
         )
         return numbered.withColumn("_row", parsed).select(
@@ -327,8 +328,13 @@ def _header(line: str, source: Source) -> tuple[str, ...]:
 
 def _decoded(source: Source) -> Column:
     """The line without byte order mark and carriage return, in the source's encoding."""
-    encoding = str(source.options.get("encoding", "utf-8"))
     value = F.col("value")
-    if encoding.lower().replace("-", "") != "utf8":
-        value = F.decode(value.cast("binary"), encoding)
+    if source.encoding != "utf-8":
+        value = F.decode(value.cast("binary"), source.encoding)
     return F.rtrim(F.ltrim(value, F.lit("\ufeff")), F.lit("\r"))
+
+
+def _is_garbled(source: Source) -> Column:
+    """Whether the line has bytes that are no text in the source's encoding; decoding puts U+FFFD in their place."""
+    text = F.col("_text")
+    return ~F.is_valid_utf8(text) if source.encoding == "utf-8" else text.contains("\ufffd")

@@ -42,6 +42,8 @@ _ALWAYS = {
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # A legacy code page (GBK) may be named in a source's options.
     "spark.sql.legacy.javaCharsets": "true",
+    # A line that has bytes which are no text in it is refused, with all its other lines in place; else the query fails.
+    "spark.sql.legacy.codingErrorAction": "true",
     # Workers of functions over columns and those of RDDs are told apart by it alone: one process to fork from, not two.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     # Values arrive as narrow Arrow batches of one or two columns: larger batches halve the crossings.

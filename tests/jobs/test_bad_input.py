@@ -36,6 +36,13 @@ CSV_FILES = {
     # Line 2 lacks a column, line 3 has one too many, line 4 is empty, line 5 is not UTF-8, line 6 is right.
     "lines.csv": HEADER.encode() + b"7,70.00\n7,70.00,2026-05-30,x\n\n7,70\xff.00,2026-05-30\n7,70.00,2026-05-30\n",
 }
+# A till of the nineties. Line 3 was cut within a character; what follows is right.
+GBK_LINES = [
+    HEADER.encode(),
+    "13甲,130.00,2026-05-30\n".encode("gbk"),
+    "14乙".encode("gbk")[:-1] + b",140.00,2026-05-30\n",
+]
+GBK_LINES.append("15丙,150.00,2026-05-30\n".encode("gbk"))
 PARQUET_FILES = {
     # The exporter was changed: what had been texts are numbers and a date now. Both are read as texts.
     "texts.parquet": {"id": ["11"], "paid": ["110.00"], "at": ["2026-05-30"]},
@@ -58,18 +65,26 @@ def loaded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Job
         _write(root / "landing/till" / f"dt={NIGHT}" / name, content)
     _write(root / "landing/web" / f"dt={NIGHT}" / "orders.jsonl", b"\n".join(JSON_LINES) + b"\n")
     _write(root / "landing/web" / "no_date_folder.jsonl", JSON_LINES[0])
+    _write(root / "landing/old_till" / f"dt={NIGHT}" / "gbk.csv", b"".join(GBK_LINES))
     for name, table in PARQUET_FILES.items():
         path = root / "landing/app" / f"dt={NIGHT}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(table), path)
     cut = root / "landing/app" / f"dt={NIGHT}" / "cut.parquet"
     cut.write_bytes((cut.parent / "texts.parquet").read_bytes()[:-20])
-    for name, keys in {"till": ("csv", "order_no"), "web": ("json", "id"), "app": ("parquet", "id")}.items():
+    feeds = {
+        "till": ("csv", "order_no"),
+        "web": ("json", "id"),
+        "app": ("parquet", "id"),
+        "old_till": ("csv", "order_no"),
+    }
+    for name, keys in feeds.items():
         source = {
             "name": name,
             "label": name,
             "channel": "store_pos",
             "format": keys[0],
+            "options": {"encoding": "GBK"} if name == "old_till" else {},
             "columns": [keys[1], "paid", "at"],
             "files": f"{name}/**",
             "records": [
@@ -97,6 +112,7 @@ def test_every_readable_order_arrives_whatever_wrapped_it(loaded: JobContext) ->
     rows = loaded.tables.read(silver.EVENTS).select("order_id", "amount").collect()
     till = {"till:1": 10, "till:2, a": 20, "till:3": 30, "till:4": 40, "till:6": 60, "till:7": 70}
     expected = {**till, "web:8": 80, "web:9": 90, "app:11": 110, "app:12": 120}
+    expected |= {"old_till:13甲": 130, "old_till:15丙": 150}
     assert {row.order_id: int(row.amount) for row in rows} == expected
     assert len(rows) == len(expected)
 
@@ -120,6 +136,7 @@ def test_lines_that_cannot_be_read_are_kept_with_place_reason_and_text(loaded: J
         ("lines.csv", 3): (["wrong_number_of_columns"], "7,70.00,2026-05-30,x"),
         ("lines.csv", 4): (["empty_line"], ""),
         ("lines.csv", 5): (["invalid_utf8"], "7,70\ufffd.00,2026-05-30"),
+        ("gbk.csv", 3): (["invalid_gbk"], "14\ufffd,140.00,2026-05-30"),
         ("orders.jsonl", 2): (["unreadable_json"], "[]"),
         ("orders.jsonl", 3): (["unreadable_json"], '{"id": "8", "paid": '),
         ("orders.jsonl", 4): (["empty_line"], ""),
@@ -132,6 +149,7 @@ def test_each_file_balances_also_the_broken_ones(loaded: JobContext) -> None:
     read = {Path(row.source_file).name: row.rows_read for row in rows}
     assert read.pop("orders.jsonl") == len(JSON_LINES)
     assert read.pop("no_date_folder.jsonl") == 0
+    assert read.pop("gbk.csv") == len(GBK_LINES) - 1
     unread = {"cut.csv.gz", "cut.parquet", "no_paid.csv", "header_only.csv", "empty.csv"}
     names = {*CSV_FILES, *PARQUET_FILES, "cut.parquet"}
     assert read == {name: 0 if name in unread else 5 if name == "lines.csv" else 1 for name in names}

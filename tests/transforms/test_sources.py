@@ -362,6 +362,18 @@ def test_unknown_arrival_rules_are_refused(rule: str) -> None:
     assert "arrival_date" in told(VISITS, arrival_date=rule)
 
 
+@pytest.mark.parametrize("encoding", ["gkb", "utf-16", "hex"])  # unknown, lines of two bytes, no text
+def test_encodings_without_lines_are_refused(encoding: str) -> None:
+    assert f"encoding '{encoding}': allowed are utf-8" in told(VISITS, options={"encoding": encoding})
+
+
+@pytest.mark.parametrize(
+    ("given", "known"), [({}, "utf-8"), ({"encoding": "UTF8"}, "utf-8"), ({"encoding": "GBK"}, "GBK")]
+)
+def test_encodings_are_read(given: dict[str, str], known: str) -> None:
+    assert source(VISITS, options=given).encoding == known
+
+
 def test_identifier_columns_say_how_they_are_delivered() -> None:
     spec = {"openid": {"column": "who", "app_id": "wx1"}}
     feed = source(VISITS, records=[{**yaml.safe_load(VISITS)["records"][0], "identifiers": spec}])
