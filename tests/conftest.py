@@ -39,11 +39,11 @@ _SETTINGS = {
     "spark.ui.retainedStages": "50",
     "spark.sql.ui.explainMode": "simple",
     "spark.sql.maxPlanStringLength": "1000",
-    # As in conf/local.yaml, with the second compiler's own thresholds (221 s of processor time with ten times them, 230
-    # without, and no night shorter). Both of Java's compilers: with the first alone, Online Retail's last day took
-    # 343 s of processor time in a warm session, with both 197. The second puts less of one method into another: of two
-    # nights over README's data set Java took 268 and 121 s of processor time, before 355 and 152 s. Not so in conf/local.yaml:
-    # 11 million rows were joined in 11.4 s of processor time, before in 8.1 s.
+    # As in conf/local.yaml, with the second compiler's own thresholds (221 s of processor time with ten times them,
+    # 230 without, and no night shorter). Both of Java's compilers: with the first alone, Online Retail's last day
+    # took 343 s of processor time in a warm session, with both 197. The second puts less of one method into another:
+    # of two nights over README's data set Java took 268 and 121 s of processor time, before 355 and 152 s. Not so in
+    # conf/local.yaml: 11 million rows were joined in 11.4 s of processor time, before in 8.1 s.
     "spark.driver.extraJavaOptions": (
         "-XX:-DontCompileHugeMethods -XX:ReservedCodeCacheSize=384m -XX:+UseParallelGC -XX:InitialRAMPercentage=15 "
         "-XX:MaxInlineLevel=5 -XX:FreqInlineSize=100 -XX:InlineSmallCode=1000"
