@@ -247,7 +247,7 @@ class Landing:
         listed = [(plain(file.path), file.relative, file.arrival_date) for file in files]
         names = listed_rows(self._spark, listed, f"_plain string, {_PLACE}")
         path = F.regexp_replace(F.url_decode(F.col("_metadata.file_path")), "^file:/+", "/")
-        text = [F.col(f"`{name}`").cast("string").alias(name) for name in source.columns]
+        text = [_as_text(name, frame.schema[name].dataType).alias(name) for name in source.columns]
         record = F.to_json(F.struct(*[F.col(f"`{name}`") for name in frame.columns]))
         rows = frame.select(
             *text,
@@ -257,6 +257,12 @@ class Landing:
             F.lit(None).cast("string").alias("_unreadable"),
         )
         return rows.join(F.broadcast(names), "_plain").drop("_plain")
+
+
+def _as_text(name: str, kind: T.DataType) -> Column:
+    """A column of Parquet as text; instants with their zone, or they would be taken for local time."""
+    text = F.col(f"`{name}`").cast("string")
+    return F.concat(text, F.lit("Z")) if isinstance(kind, T.TimestampType) else text
 
 
 def _root_cause(error: Exception) -> str:
