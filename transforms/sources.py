@@ -157,6 +157,17 @@ class Source(_Model):
 
     @field_validator("options")
     @classmethod
+    def _marks_are_characters(cls, value: dict[str, str | bool]) -> dict[str, str | bool]:
+        allowed = {"delimiter": "one character, or \\t", "quote": "one character, or none", "escape": "one character"}
+        for name, what in allowed.items():
+            mark = value.get(name, ",")
+            is_one = isinstance(mark, str) and len(mark) == 1
+            if not is_one and (name, mark) not in {("delimiter", "\\t"), ("quote", "")}:
+                raise ValueError(f"{name} {mark!r}: allowed is {what}")
+        return value
+
+    @field_validator("options")
+    @classmethod
     def _encoding_has_lines(cls, value: dict[str, str | bool]) -> dict[str, str | bool]:
         """Files are cut into lines before they are decoded, so a line must end in the byte that it ends in in ASCII."""
         encoding = str(value.get("encoding", _UTF8))

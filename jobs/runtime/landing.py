@@ -329,7 +329,10 @@ def _csv_options(source: Source) -> dict[str, str]:
 def _header(line: str, source: Source) -> tuple[str, ...]:
     delimiter = str(source.options.get("delimiter", ","))
     delimiter = "\t" if delimiter == "\\t" else delimiter
-    return tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter), []))
+    quote = str(source.options.get("quote", '"'))
+    plain_names = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    names = csv.reader([line], delimiter=delimiter, quotechar=quote) if quote else plain_names
+    return tuple(name.strip() for name in next(names, []))
 
 
 def _decoded(source: Source) -> Column:

@@ -76,6 +76,7 @@ SECTION_FILES = (
     "break_points",
 )
 ENVIRONMENTS = ("local", "cluster")
+_NOT_UTF8 = "not UTF-8, as settings must be: save it again with that encoding"
 
 
 class _EachKeyOnce(yaml.CSafeLoader):
@@ -271,6 +272,8 @@ def digest(settings: Settings) -> str:
 def _read_yaml(path: Traversable) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: {_NOT_UTF8}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if content is None:
@@ -284,8 +287,11 @@ def _read_list(path: Path, key: str) -> list[dict[str, str]]:
     """What people listed for a key: CSV with a header, one entry a line."""
     if not path.is_file():
         raise SettingsError(f"{path}: no such file ({key})")
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        return [dict(row) for row in csv.DictReader(lines)]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            return [dict(row) for row in csv.DictReader(lines)]
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: {_NOT_UTF8}") from None
 
 
 def _read_sources(folder: Traversable, tree: _Tree) -> dict[str, Any]:

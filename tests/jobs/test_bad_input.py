@@ -36,13 +36,13 @@ CSV_FILES = {
     # Line 2 lacks a column, line 3 has one too many, line 4 is empty, line 5 is not UTF-8, line 6 is right.
     "lines.csv": HEADER.encode() + b"7,70.00\n7,70.00,2026-05-30,x\n\n7,70\xff.00,2026-05-30\n7,70.00,2026-05-30\n",
 }
-# A till of the nineties. Line 3 was cut within a character; what follows is right.
+# A till of the nineties, which quotes by apostrophes. Line 3 was cut within a character; what follows is right.
 GBK_LINES = [
-    HEADER.encode(),
-    "13甲,130.00,2026-05-30\n".encode("gbk"),
+    b"'order_no','paid',at\n",
+    "'13甲',130.00,2026-05-30\n".encode("gbk"),
     "14乙".encode("gbk")[:-1] + b",140.00,2026-05-30\n",
+    "15丙,150.00,2026-05-30\n".encode("gbk"),
 ]
-GBK_LINES.append("15丙,150.00,2026-05-30\n".encode("gbk"))
 PARQUET_FILES = {
     # The exporter was changed: what had been texts are numbers and a date now. Both are read as texts.
     "texts.parquet": {"id": ["11"], "paid": ["110.00"], "at": ["2026-05-30"]},
@@ -84,7 +84,7 @@ def loaded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Job
             "label": name,
             "channel": "store_pos",
             "format": keys[0],
-            "options": {"encoding": "GBK"} if name == "old_till" else {},
+            "options": {"encoding": "GBK", "quote": "'"} if name == "old_till" else {},
             "columns": [keys[1], "paid", "at"],
             "files": f"{name}/**",
             "records": [

@@ -105,6 +105,8 @@ def test_a_wrong_setting_is_told_with_file_key_and_what_is_allowed(
         ("{amount: paid}", "{amount: payd}", ["till.yaml", "payd", "paid"]),
         ("name: till", "name: cash", ["till.yaml", "'till'"]),
         ("format: csv", "format: xml", ["till.yaml", "format", "csv"]),
+        ("format: csv", "format: csv\noptions: {delimiter: '||'}", ["till.yaml", "delimiter '||'", "one character"]),
+        ("format: csv", "format: csv\noptions: {escape: ''}", ["till.yaml", "escape ''", "one character"]),
         ("order_no,", "no,", ["till.yaml", "columns", "False", "quote"]),  # YAML reads a bare no as false
     ],
 )
@@ -115,6 +117,28 @@ def test_a_wrong_source_is_told_with_its_file(tmp_path: Path, old: str, new: str
     with pytest.raises(SettingsError) as found:
         load_settings([str(tmp_path / "mine.yaml")])
     assert [part for part in named if part not in str(found.value)] == [], str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"mine.yaml": "timezone: Asia/Shanghai  # 上海\n"}, "mine.yaml: not UTF-8"),
+        (
+            {
+                "mine.yaml": "contacts: {suppressed: people.csv}\n",
+                "people.csv": "identifier_type,identifier,note\na,b,上海\n",
+            },
+            "people.csv: not UTF-8",
+        ),
+    ],
+)
+def test_what_a_spreadsheet_saved_in_its_own_encoding_is_told(
+    tmp_path: Path, files: dict[str, str], named: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="gbk")
+    with pytest.raises(SettingsError, match=named):
+        load_settings([str(tmp_path / "mine.yaml")])
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
