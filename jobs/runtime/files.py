@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,5 +135,15 @@ def _is_hidden(name: str) -> bool:
 
 def plain(uri: str) -> str:
     """A file URI without encoding and without the `file:` scheme, so that two spellings of a path compare equal."""
-    text = unquote(uri)
-    return "/" + text.removeprefix("file:").lstrip("/") if text.startswith("file:") else text
+    return without_scheme(unquote(uri))
+
+
+def without_scheme(path: str) -> str:
+    """A path that is not encoded without the `file:` scheme: what `plain` makes of its URI."""
+    return "/" + path.removeprefix("file:").lstrip("/") if path.startswith("file:") else path
+
+
+def for_spark(path: str) -> str:
+    """What `without_scheme` made, as Spark takes it: no name has wildcards, and the disk is this machine's."""
+    whole = f"file:{path}" if path.startswith("/") else path
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", whole)

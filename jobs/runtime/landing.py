@@ -23,7 +23,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.runtime.files import FileEntry, Files, plain
+from jobs.runtime.files import FileEntry, Files, for_spark, plain, without_scheme
 from jobs.runtime.listed_rows import listed_rows
 from transforms.sources import Source
 
@@ -42,7 +42,8 @@ _PLACE = "_source_file string, _arrival_date date"
 class LandingFile:
     """One file of a source; `arrival_date` is None where each row has its own.
 
-    `types` are those of Parquet's columns, as far as files that are read together must agree on them.
+    `path` is as `without_scheme` has it. Of Parquet, `uri` is what Spark calls the file, where it has rows, and `types`
+    are those of its columns, as far as files that are read together must agree on them.
     """
 
     path: str
@@ -51,6 +52,7 @@ class LandingFile:
     size: int = 0
     rows: int = 0
     columns: tuple[str, ...] = ()
+    uri: str = ""
     types: str = ""
     fault: str | None = None
 
@@ -106,7 +108,7 @@ class Landing:
             if not fnmatch.fnmatchcase(entry.relative, pattern):
                 continue
             relative = f"{prefix}/{entry.relative}" if prefix else entry.relative
-            file = LandingFile(entry.path, relative, None, entry.size)
+            file = LandingFile(without_scheme(entry.path), relative, None, entry.size)
             if relative not in seen:
                 found.append(_dated(file, entry, source))
         due = [file for file in found if file.fault or file.arrival_date is None or file.arrival_date <= until]
@@ -169,13 +171,15 @@ class Landing:
             return tuple(file for found in pool.map(lambda file: self._survey_alike([file]), files) for file in found)
 
     def _survey_alike(self, files: Sequence[LandingFile]) -> tuple[LandingFile, ...]:
-        frame = self._spark.read.option("mergeSchema", "true").parquet(*[file.path for file in files])
+        frame = self._parquet(files)
         counted = frame.groupBy(F.col("_metadata.file_path").alias("_file")).count().collect()
-        counts = {plain(row._file): row["count"] for row in counted}
+        found = {plain(row._file): (row._file, row["count"]) for row in counted}
         columns, types = tuple(frame.columns), frame.schema.json()
-        return tuple(
-            replace(file, rows=counts.get(plain(file.path), 0), columns=columns, types=types) for file in files
-        )
+        told = [(file, *found.get(file.path, ("", 0))) for file in files]
+        return tuple(replace(file, rows=rows, columns=columns, uri=uri, types=types) for file, uri, rows in told)
+
+    def _parquet(self, files: Sequence[LandingFile]) -> DataFrame:
+        return self._spark.read.option("mergeSchema", "true").parquet(*[for_spark(file.path) for file in files])
 
     def _probe(self, source: Source, file: LandingFile) -> LandingFile:
         try:
@@ -189,7 +193,7 @@ class Landing:
     # -- rows ---------------------------------------------------------------------------------------------------
 
     def _lines(self, source: Source, paths: Sequence[str]) -> DataFrame:
-        raw = self._spark.read.option("lineSep", "\n").text(list(paths))
+        raw = self._spark.read.option("lineSep", "\n").text([for_spark(path) for path in paths])
         return raw.select(
             _decoded(source).alias("_text"),
             F.col("_metadata.file_path").alias("_file"),
@@ -227,7 +231,7 @@ class Landing:
 
     def _numbered(self, lines: DataFrame, files: Sequence[LandingFile], blocks: Sequence[_Block]) -> DataFrame:
         """Lines with their file's relative name and physical number, from the survey of the same files."""
-        by_path = {plain(file.path): file for file in files}
+        by_path = {file.path: file for file in files}
         offsets: dict[str, int] = {}
         rows = []
         for block in sorted(blocks, key=lambda block: (block.file, block.start)):
@@ -243,20 +247,19 @@ class Landing:
         return joined.select("_text", "_source_file", "_arrival_date", number)
 
     def _parquet_rows(self, source: Source, survey: Survey, files: Sequence[LandingFile]) -> DataFrame:
-        frame = self._spark.read.option("mergeSchema", "true").parquet(*[file.path for file in files])
-        listed = [(plain(file.path), file.relative, file.arrival_date) for file in files]
-        names = listed_rows(self._spark, listed, f"_plain string, {_PLACE}")
-        path = F.regexp_replace(F.url_decode(F.col("_metadata.file_path")), "^file:/+", "/")
+        frame = self._parquet(files)
+        listed = [(file.uri, file.relative, file.arrival_date) for file in files]
+        names = listed_rows(self._spark, listed, f"_uri string, {_PLACE}")
         text = [_as_text(name, frame.schema[name].dataType).alias(name) for name in source.columns]
         record = F.to_json(F.struct(*[F.col(f"`{name}`") for name in frame.columns]))
         rows = frame.select(
             *text,
-            path.alias("_plain"),
+            F.col("_metadata.file_path").alias("_uri"),
             (F.col("_metadata.row_index") + 1).alias("_row_number"),
             record.alias("_text"),
             F.lit(None).cast("string").alias("_unreadable"),
         )
-        return rows.join(F.broadcast(names), "_plain").drop("_plain")
+        return rows.join(F.broadcast(names), "_uri").drop("_uri")
 
 
 def _as_text(name: str, kind: T.DataType) -> Column:
@@ -303,7 +306,7 @@ def _columns_fit(file: LandingFile, source: Source) -> LandingFile:
 
 def _measured(file: LandingFile, source: Source, blocks: Sequence[_Block]) -> LandingFile:
     """The file with its rows and columns, from the blocks that it consists of."""
-    own = sorted((block for block in blocks if plain(block.file) == plain(file.path)), key=lambda block: block.start)
+    own = sorted((block for block in blocks if plain(block.file) == file.path), key=lambda block: block.start)
     lines = sum(block.lines for block in own)
     if not _has_header(source):
         return replace(file, rows=lines, columns=source.columns)

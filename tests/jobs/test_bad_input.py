@@ -29,6 +29,8 @@ CSV_FILES = {
     "more_columns.csv": b"order_no,paid,till,at\n4,40.00,T9,2026-05-30\n",
     "header_only.csv": HEADER.encode(),
     "empty.csv": b"",
+    # A download, made again: what its name has are wildcards and escapes elsewhere.
+    "订单 [1] {2} 100%+.csv": (HEADER + "16,160.00,2026-05-30\n").encode(),
     "no_paid.csv": b"order_no,at\n5,2026-05-30\n",
     "good.csv.gz": gzip.compress((HEADER + "6,60.00,2026-05-30\n").encode()),
     # A transfer that broke off: the first rows would be readable, but nobody knows what is missing.
@@ -46,7 +48,7 @@ GBK_LINES = [
 PARQUET_FILES = {
     # The exporter was changed: what had been texts are numbers and a date now. Both are read as texts.
     "texts.parquet": {"id": ["11"], "paid": ["110.00"], "at": ["2026-05-30"]},
-    "numbers.parquet": {"id": [12], "paid": [120.0], "at": [date(2026, 5, 30)]},
+    "数 [1] {2} 100%+.parquet": {"id": [12], "paid": [120.0], "at": [date(2026, 5, 30)]},
 }
 JSON_LINES = [
     b'{"id": "8", "paid": "80.00", "at": "2026-05-30"}',
@@ -110,7 +112,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def test_every_readable_order_arrives_whatever_wrapped_it(loaded: JobContext) -> None:
     rows = loaded.tables.read(silver.EVENTS).select("order_id", "amount").collect()
-    till = {"till:1": 10, "till:2, a": 20, "till:3": 30, "till:4": 40, "till:6": 60, "till:7": 70}
+    till = {"till:1": 10, "till:2, a": 20, "till:3": 30, "till:4": 40, "till:6": 60, "till:7": 70, "till:16": 160}
     expected = {**till, "web:8": 80, "web:9": 90, "app:11": 110, "app:12": 120}
     expected |= {"old_till:13甲": 130, "old_till:15丙": 150}
     assert {row.order_id: int(row.amount) for row in rows} == expected
