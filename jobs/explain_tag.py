@@ -15,6 +15,7 @@ from rich.console import Console
 from jobs.runtime.answers import NEVER_PUBLISHED, of_customer, refused
 from jobs.runtime.job import DONE, FAILED
 from jobs.runtime.leads import held_by_too_many, led
+from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.publications import PublishedTables
 from jobs.runtime.settings import Settings
 from transforms.contracts import silver
@@ -115,7 +116,7 @@ def _computed_again(
     rows = {tuple(row[n] for n in silver.ACTIVITY.key): row for part in parts for row in (*part.rows, *part.beside)}
     schema = silver.ACTIVITY.schema.add("customer_id", "string")
     listed = [(*[row[n] for n in names], customer) for row in rows.values()]
-    activity = golden.sparkSession.createDataFrame(listed, schema)
+    activity = listed_rows(golden.sparkSession, listed, schema)
     of_parts = TagRules(tags={part.tag.name: part.tag for part in parts})
     found = compute_tags(activity, golden, day, of_parts).head()
     return found.asDict() if found else {}

@@ -19,12 +19,12 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from jobs.runtime.files import WILDCARDS
 from jobs.runtime.listed_rows import listed_rows
 
 # Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
 _MOST_FILES = 2_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_PATTERN = frozenset("*?[]{}\\")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     Args:
         folder: the table's, on this machine's disk; Spark would take some characters in it for a pattern.
     """
-    if _PATTERN & {*folder}:
+    if WILDCARDS & {*folder}:
         return None
     try:
         found = DeltaTable(folder, version=version)
@@ -93,7 +93,9 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     except DeltaError:  # a log that is damaged, or of a newer protocol
         return None
     files = [data_file(folder, path) for path in added["path"].to_pylist()]
-    if found.protocol().min_reader_version > 1 or len(files) > _MOST_FILES or any(_PATTERN & {*file} for file in files):
+    if found.protocol().min_reader_version > 1 or len(files) > _MOST_FILES:
+        return None
+    if any(WILDCARDS & {*file} for file in files):
         return None
     counts = added["num_records"].to_pylist() if "num_records" in added.schema.names else [None] * len(files)
     schema = logged_schema(found)

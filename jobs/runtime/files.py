@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, SparkSession
+
+WILDCARDS = frozenset("*?[]{}\\")  # what Spark takes for such in a path, unless a backslash stands before it
 
 
 @dataclass(frozen=True)
@@ -146,4 +147,4 @@ def without_scheme(path: str) -> str:
 def for_spark(path: str) -> str:
     """What `without_scheme` made, as Spark takes it: no name has wildcards, and the disk is this machine's."""
     whole = f"file:{path}" if path.startswith("/") else path
-    return re.sub(r"([\\*?\[\]{}])", r"\\\1", whole)
+    return "".join(f"\\{mark}" if mark in WILDCARDS else mark for mark in whole)

@@ -333,8 +333,10 @@ def _header(line: str, source: Source) -> tuple[str, ...]:
     delimiter = str(source.options.get("delimiter", ","))
     delimiter = "\t" if delimiter == "\\t" else delimiter
     quote = str(source.options.get("quote", '"'))
-    plain_names = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    names = csv.reader([line], delimiter=delimiter, quotechar=quote) if quote else plain_names
+    if quote:
+        names = csv.reader([line], delimiter=delimiter, quotechar=quote)
+    else:
+        names = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)
     return tuple(name.strip() for name in next(names, []))
 
 

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, GroupedData
+from pyspark.sql import Column, DataFrame, GroupedData
 from pyspark.sql import functions as F
 
 from jobs.runtime.data_files import LocalTable
@@ -106,17 +106,18 @@ def _sharing(frame: DataFrame, table: Table, fresh: DataFrame) -> DataFrame:
         if table.schema[name].dataType.typeName() == "date":  # files of other dates are not even opened
             days = [row[0] for row in fresh.select(name).distinct().collect()]
             frame = frame.where(among(name, days))
-    hashes = fresh.select(F.xxhash64(*table.key).alias("_hash")).distinct()
-    return frame.join(F.broadcast(hashes), F.xxhash64(*table.key) == F.col("_hash"), "left_semi")
+    hashes = fresh.select(_hash_of_key(table).alias("_hash")).distinct()
+    return frame.join(F.broadcast(hashes), _hash_of_key(table) == F.col("_hash"), "left_semi")
+
+
+def _hash_of_key(table: Table) -> Column:
+    """A hash that says which parts are null too: by itself it is the same wherever among nulls a value stands."""
+    return F.xxhash64(*table.key, *[F.isnull(name) for name in table.key])
 
 
 def _of_all_keys(frame: DataFrame, table: Table) -> dict[str, Decimal]:
-    """All measures of one table in one pass over hashes of its keys; where some are equal, another over the keys.
-
-    A hash says which parts of the key are null too: by itself it is the same wherever among nulls a value stands.
-    """
-    hashed = F.xxhash64(*table.key, *[F.isnull(name) for name in table.key])
-    found = _of_groups(frame.groupBy(hashed), table)
+    """All measures of one table in one pass over hashes of its keys; where some are equal, another over the keys."""
+    found = _of_groups(frame.groupBy(_hash_of_key(table)), table)
     return _of_groups(frame.groupBy(*table.key), table) if found["repeated"] else found
 
 
