@@ -48,7 +48,7 @@ class Files:
         while listing.hasNext():
             status = listing.next()
             relative = plain(status.getPath().toUri().toString()).removeprefix(root)
-            if not any(_is_hidden(part) for part in relative.split("/")):
+            if not any(is_hidden(part) for part in relative.split("/")):
                 yield FileEntry(status.getPath().toString(), relative, int(status.getLen()))
 
     def glob(self, pattern: str) -> list[str]:
@@ -129,7 +129,7 @@ def _is_checksum(name: str) -> bool:
     return name.startswith(".") and name.endswith(".crc")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """As Spark has it: `_arrival_date=…` is a partition."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 

@@ -21,6 +21,7 @@ from jobs.runtime.data_files import LocalTable, data_file, local_table, read_fil
 from jobs.runtime.files import Files, plain
 from jobs.runtime.layout import laid_out, properties
 from jobs.runtime.listed_rows import listed_rows
+from jobs.runtime.local_purge import purge_on_disk
 from jobs.runtime.local_writes import OldFiles, Rows, Slices, slices, takes_commits, write
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured, is_local
@@ -318,10 +319,9 @@ class Tables:
         """
 
         def purged(name: str) -> int:
-            before = self._count_files(self.path(name))
-            with self._hushed():
-                DeltaTable.forPath(self.spark, self.path(name)).vacuum(0)
-            return before - self._count_files(self.path(name))
+            disk = self.files.on_disk(self.path(name))
+            removed = None if disk is None else purge_on_disk(disk)
+            return self._vacuumed(self.path(name)) if removed is None else removed
 
         listed = list(names)
         at_once = {
@@ -334,6 +334,12 @@ class Tables:
         }
         with configured(self.spark, at_once), ThreadPoolExecutor(4) as pool:
             return dict(zip(listed, pool.map(purged, listed), strict=True))
+
+    def _vacuumed(self, path: str) -> int:
+        before = self._count_files(path)
+        with self._hushed():
+            DeltaTable.forPath(self.spark, path).vacuum(0)
+        return before - self._count_files(path)
 
     @contextmanager
     def _hushed(self) -> Iterator[None]:
