@@ -32,12 +32,15 @@ def run(ctx: JobContext) -> None:
 def _goods(ctx: JobContext) -> DataFrame:
     """Goods, learnt from purchases of customers who count, for those who consented to lists of their own."""
     rules, day = ctx.settings.recommendations, ctx.run_date
+    golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_personalised")
+    if golden.where("consent_personalised").isEmpty():  # sources that do not ask: what goes together is not looked for
+        ctx.progress.note("goods: no customer has consented to personal lists")
+        return ctx.small_frame([], gold.RECOMMENDATIONS)
     purchases = ctx.settled(purchases_of(ctx.counted(silver.ORDER_LINES), day, rules.window_days), ctx.event_count)
     bought = ctx.settled(bought_products(purchases, day), ctx.event_count)
     known = known_products(bought, product_categories(purchases), rules.repeatable)
     products = ctx.settled(with_availability(known, ctx.known_events(), day, rules.stock_days), 0)
     today, tags = F.col("run_date") == F.lit(day), rules.preferred_category.tags
-    golden = ctx.tables.read(silver.CUSTOMERS).select("customer_id", "consent_personalised")
     tagged = ctx.tables.read("gold.customer_tags").where(today).select("customer_id", *tags)
     customers = golden.join(tagged, "customer_id", "left")
     return recommend_goods(customers, bought, shelf_from(purchases, products, rules), day, rules)

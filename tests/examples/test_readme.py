@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from jobs import cli
 from jobs.runtime.tables import Tables
-from transforms.contracts import gold, silver
+from transforms.contracts import gold, ops, silver
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,3 +55,10 @@ def test_customers_orders_and_revenue(tables: Tables) -> None:
 def test_quantile_cuts(tables: Tables, dimension: str, cuts: list[int]) -> None:
     found = tables.read(gold.RFM_THRESHOLDS).where(F.col("dimension") == dimension).orderBy("cut").collect()
     assert [int(row.value) for row in found] == cuts
+
+
+def test_nobody_is_recommended_anything_without_consent(tables: Tables) -> None:
+    """The orders say nothing of consent; that there are no lists is published like any others."""
+    assert tables.read(gold.RECOMMENDATIONS).count() == 0
+    published = {row.table for row in tables.read(ops.PUBLICATIONS).select("table").collect()}
+    assert gold.RECOMMENDATIONS.full_name in published
