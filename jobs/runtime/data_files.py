@@ -104,6 +104,12 @@ def local_table(folder: str, version: int) -> LocalTable | None:
     return LocalTable(folder, version, files, schema, partition_by, rows, size)
 
 
+def is_of_first_protocol(table: DeltaTable) -> bool:
+    """Whether its log names data files and nothing else in use: no deletion vectors, no change feeds."""
+    protocol = table.protocol()
+    return protocol.min_reader_version == 1 and protocol.min_writer_version <= 2
+
+
 def logged_schema(table: DeltaTable) -> StructType:
     """A table's columns as its log has them."""
     return StructType.fromJson(json.loads(table.schema().to_json()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from jobs.runtime.data_files import data_file
+from jobs.runtime.data_files import data_file, is_of_first_protocol
 from jobs.runtime.files import is_hidden
 
 
@@ -29,9 +29,7 @@ def purge_on_disk(folder: str) -> int | None:
         named = {data_file(folder, path) for path in table.get_add_actions()["path"].to_pylist()}
     except DeltaError:
         return None
-    protocol = table.protocol()
-    is_first = protocol.min_reader_version == 1 and protocol.min_writer_version <= 2
-    if not is_first or not all(map(os.path.isfile, named)):
+    if not is_of_first_protocol(table) or not all(map(os.path.isfile, named)):
         return None
     gone = [file for file in _files(folder) if str(file) not in named]
     for file in gone:

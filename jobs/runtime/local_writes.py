@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from jobs.runtime.data_files import logged_schema, partitions_of, read_files
+from jobs.runtime.data_files import is_of_first_protocol, logged_schema, partitions_of, read_files
 from jobs.runtime.layout import laid_out, measured, properties
 from jobs.runtime.row_copies import copy_rows
 from transforms.contracts import Table
@@ -91,11 +91,10 @@ def takes_commits(folder: str, table: Table) -> bool:
         found = DeltaTable(folder, without_files=True)
     except DeltaError:
         return False
-    protocol, metadata = found.protocol(), found.metadata()
+    metadata = found.metadata()
     wanted, known = _types(table.schema), _types(logged_schema(found))
     return (
-        protocol.min_reader_version == 1
-        and protocol.min_writer_version <= 2
+        is_of_first_protocol(found)
         and metadata.configuration.get("delta.appendOnly") != "true"
         and metadata.partition_columns == [*table.partition_by]
         # State of another release is shaped anew; elsewhere a column that went stays, for the rows of before.

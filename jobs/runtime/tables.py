@@ -319,9 +319,10 @@ class Tables:
         """
 
         def purged(name: str) -> int:
-            disk = self.files.on_disk(self.path(name))
+            path = self.path(name)
+            disk = self.files.on_disk(path)
             removed = None if disk is None else purge_on_disk(disk)
-            return self._vacuumed(self.path(name)) if removed is None else removed
+            return self._vacuumed(path) if removed is None else removed
 
         listed = list(names)
         at_once = {

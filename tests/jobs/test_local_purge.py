@@ -14,7 +14,7 @@ from jobs.runtime.files import Files
 from jobs.runtime.local_purge import purge_on_disk
 from jobs.runtime.tables import Tables
 
-PARTITIONS = "id bigint, place string"
+SCHEMA = "id bigint, place string"
 
 
 def files_of(folder: Path) -> set[str]:
@@ -25,14 +25,15 @@ def rows_of(spark: SparkSession, folder: Path) -> list[tuple[int, str | None]]:
     return sorted((row.id, row.place) for row in spark.read.format("delta").load(str(folder)).collect())
 
 
-def a_table(spark: SparkSession, folder: Path, **options: str) -> list[tuple[int, str | None]]:
+def a_table(spark: SparkSession, folder: Path) -> list[tuple[int, str | None]]:
     """Written twice: one partition gives way, one stays, one comes; their names want encoding, and one has no value."""
-    write = {"partitionOverwriteMode": "dynamic", **options}
     old: list[tuple[int, str | None]] = [(1, "a b"), (2, "100%"), (3, None)]
     new: list[tuple[int, str | None]] = [(4, "a b"), (5, "上海/浦东")]
     for rows in (old, new):
-        frame = spark.createDataFrame(rows, PARTITIONS)
-        frame.write.format("delta").partitionBy("place").options(**write).mode("overwrite").save(str(folder))
+        frame = spark.createDataFrame(rows, SCHEMA)
+        frame.write.format("delta").partitionBy("place").option("partitionOverwriteMode", "dynamic").mode(
+            "overwrite"
+        ).save(str(folder))
     return sorted([*old[1:], *new])
 
 
@@ -63,7 +64,7 @@ def test_what_stays_is_what_vacuum_leaves(spark: SparkSession, tmp_path: Path, m
 def test_a_table_of_a_newer_protocol_is_left_to_delta(spark: SparkSession, tmp_path: Path) -> None:
     """Its log names more than data files: deletion vectors, change feeds."""
     folder = tmp_path / "table"
-    spark.createDataFrame([(1, "a"), (2, "b")], PARTITIONS).coalesce(1).write.format("delta").option(
+    spark.createDataFrame([(1, "a"), (2, "b")], SCHEMA).coalesce(1).write.format("delta").option(
         "delta.enableDeletionVectors", "true"
     ).save(str(folder))
     DeltaTable.forPath(spark, str(folder)).delete("id = 1")
