@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from pyarrow.dataset import Dataset
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -73,8 +74,11 @@ class LocalTable:
 
     def columns(self, names: Sequence[str], where: pc.Expression | None) -> pa.Table:
         """Some columns of its rows, or of some of them, without Spark: they must fit this process's memory."""
-        rows = DeltaTable(self.folder, version=self.version).to_pyarrow_dataset()
-        return rows.to_table(columns=[*names], filter=where)
+        return self.dataset().to_table(columns=[*names], filter=where)
+
+    def dataset(self) -> Dataset:
+        """Its rows as Arrow reads them, in the schema's columns."""
+        return DeltaTable(self.folder, version=self.version).to_pyarrow_dataset()
 
 
 def local_table(folder: str, version: int) -> LocalTable | None:
