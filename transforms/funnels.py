@@ -136,26 +136,24 @@ def _with_history(events: DataFrame, orders: DataFrame, as_of: date, funnels: Fu
 
 def _marked(events: DataFrame, as_of: date, funnels: Funnels) -> DataFrame:
     """(customer_id, _key, at, and for each funnel its `mask` and `place`), key (customer_id, _key)."""
-    columns = []
-    for number, (_, funnel) in enumerate(funnels.items()):
+    marks, places = {}, {}
+    for number, funnel in enumerate(funnels.values()):
         since = as_of - timedelta(days=funnel.look_back_days - 1)
         bits = [F.when(F.expr(step.when), F.lit(1 << place)).otherwise(0) for place, step in enumerate(funnel.steps)]
-        mask = sum(bits[1:], bits[0]).cast("bigint")
+        mask = F.when(F.col("event_date") >= F.lit(since), sum(bits[1:], bits[0])).otherwise(0)
+        marks[f"mask_{number}"] = mask.cast("bigint")
         place = F.array(*[F.expr(sql).cast("string") for sql in funnel.scopes.values()]).cast("array<string>")
-        is_seen = F.col("event_date") >= F.lit(since)
-        columns += [
-            F.when(is_seen, mask).otherwise(F.lit(0).cast("bigint")).alias(f"mask_{number}"),
-            F.when(is_seen & (mask.bitwiseAND(F.lit(1)) != 0), place).alias(f"place_{number}"),
-        ]
-    masks = [f"mask_{number}" for number in range(len(funnels))]
+        places[f"place_{number}"] = F.when(F.col(f"mask_{number}").bitwiseAND(F.lit(1)) != 0, place)
+    # The places after the masks: said once, days since a purchase are counted only for events that a step asks it of.
+    some = events.withColumns(marks).where(" or ".join(f"{name} <> 0" for name in marks))
     is_order = (F.col("event_type") == "order").alias("is_order")
-    rows = events.select("customer_id", "_key", is_order, F.unix_micros("event_at").alias("at"), *columns)
-    some = rows.where(" or ".join(f"{name} <> 0" for name in masks))
+    at = F.unix_micros("event_at").alias("at")
+    some = some.withColumns(places).select("customer_id", "_key", is_order, at, *marks, *places)
     # Only orders have several lines: grouping by an array sorts, and would sort every view and visit.
     orders = some.where("is_order").groupBy("customer_id", "_key").agg(
         F.min("at").alias("at"),
-        *[F.bit_or(name).alias(name) for name in masks],
-        *[F.min(f"place_{number}").alias(f"place_{number}") for number in range(len(funnels))],
+        *[F.bit_or(name).alias(name) for name in marks],
+        *[F.min(name).alias(name) for name in places],
     )  # fmt: skip
     return orders.unionByName(some.where("not is_order").drop("is_order"))
 

@@ -80,9 +80,11 @@ def path_flows(visits: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
     gathered = visits.groupBy(*_LEAD, "visit").agg(
         F.array_sort(F.collect_list(said)).alias("events"), F.bool_or("is_converting").alias("is_converted")
     )
-    steps = F.col("events.step")
-    is_new = F.filter(steps, lambda step, n: (n == 0) | (step != F.get(steps, n - 1)))
-    walked = gathered.where(F.size("events") > 0).select("is_converted", is_new.alias("steps"))
+    # Said as `events.step`, Spark takes the steps out of the events for each of them anew.
+    steps = F.transform("events", lambda event: event["step"]).alias("steps")
+    is_new = F.filter("steps", lambda step, n: (n == 0) | (step != F.get("steps", n - 1)))
+    told = gathered.where(F.size("events") > 0).select("is_converted", steps)
+    walked = told.select("is_converted", is_new.alias("steps"))
     return _transitions(walked, as_of).unionByName(_paths(walked, as_of, rules))
 
 

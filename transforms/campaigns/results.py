@@ -108,7 +108,8 @@ def campaign_purchases(events: DataFrame, orders: DataFrame, as_of: date, rules:
     """
     in_time = (F.col("event_type") == "order") & ~F.coalesce("is_gift", F.lit(False))
     key = F.coalesce("order_id", F.concat_ws(":", "source", "event_id"))
-    lines = events.where(in_time & (F.col("event_date") <= F.lit(as_of))).groupBy(key.alias("order_id"))
+    # No line of an order is of before its date.
+    lines = events.where(in_time & _in_period("event_date", as_of, rules)).groupBy(key.alias("order_id"))
     began = lines.agg(F.min(F.unix_micros("event_at")).alias("at"))
     bought = orders.where(F.col("is_purchase") & _in_period("order_date", as_of, rules))
     midnight = F.unix_micros(F.col("order_date").cast("timestamp"))
