@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext
 from transforms.contracts import gold
@@ -29,12 +30,14 @@ def effective_date(known: DataFrame, column: str, run_date: date, least: int) ->
         known: the records known on the run date; `column` says on which date each became known.
         least: how many are enough.
     """
-    arrived = known.groupBy(column).count().orderBy(column).collect()
+    month = run_date.replace(day=1)
+    if known.where(F.col(column) <= F.lit(month)).limit(least).count() >= least:  # no more rows than these are read
+        return month
     count = 0
-    for row in arrived:
+    for row in known.groupBy(column).count().orderBy(column).collect():
         count += row["count"]
         if count >= least:
-            return max(run_date.replace(day=1), row[column])
+            return max(month, row[column])
     return None
 
 
