@@ -6,8 +6,9 @@ or token. So the rule that empties the lake and the rule that keeps the person o
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 
@@ -25,7 +26,9 @@ CUSTOMER = "customer_id"
 _WITH_TYPE = frozenset({"anchor", "cause_identifier"})
 # A shorter value may be another thing's name too (store 1001): only columns of its type are looked at for it.
 _SHORTEST_SOUGHT = 8
+_TOKEN = r"\b(?:[0-9a-f]{64}|C[0-9a-f]{32})\b"  # or a customer id
 # Where a field of a line may end, and where a word of it may.
+_TOKENS = re.compile(_TOKEN)
 _FIELDS, _WORDS = re.compile(r"[,;|\t\"'{}\[\]]+|:\s"), re.compile(r"[\s,;|\"'{}\[\]:=<>()]+")
 
 Reader = Callable[[str | None], tuple[str | None, str | None]]
@@ -161,7 +164,7 @@ def naming_erased(
 
 def words_of(texts: Column) -> Column:
     """Whatever in a text may be a token or customer id, and the text itself."""
-    found = F.regexp_extract_all(texts, F.lit(r"\b(?:[0-9a-f]{64}|C[0-9a-f]{32})\b"), F.lit(0))
+    found = F.regexp_extract_all(texts, F.lit(_TOKEN), F.lit(0))
     return F.concat(F.array(texts), F.coalesce(found, F.array().cast("array<string>")))
 
 
@@ -169,6 +172,16 @@ def found_among(words: DataFrame, tombstones: DataFrame, salt: str) -> DataFrame
     """Words (`word`) that are an erased person's. Short ones are told from others' only by their type: left out."""
     hashed = words.where(F.length("word") >= _SHORTEST_SOUGHT).withColumn("tombstone", tombstone(F.col("word"), salt))
     return hashed.join(F.broadcast(tombstones.select("tombstone").distinct()), "tombstone", "left_semi")
+
+
+def erased_words(text: str, tombstones: Collection[str], salt: str) -> list[str]:
+    """`found_among` the `words_of` one text, where there are too few to ask Spark."""
+    words = [text, *_TOKENS.findall(text)]
+    return [word for word in words if len(word) >= _SHORTEST_SOUGHT and _entombed(word, salt) in tombstones]
+
+
+def _entombed(value: str, salt: str) -> str:
+    return hashlib.sha256((salt + value).encode()).hexdigest()
 
 
 def _stored_forms(line: str | None, readers: Sequence[Reader]) -> list[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.files import plain
 from jobs.runtime.job import JobContext
+from jobs.runtime.local_proof import found_in_lines, found_in_rows
 from jobs.runtime.tombstones import Tombstones
 from transforms.erasure import CUSTOMER, found_among, words_of
 
 LOGS, MODELS = "logs", "models"
+_MOST_LISTED = 100_000  # some 10 MB
+# A table of up to so many bytes is looked through without Spark: by one core, but with nothing to plan.
+_FEW_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -25,38 +30,60 @@ class Proof:
     found: int
 
 
+@dataclass(frozen=True)
+class _Sought:
+    """What is looked for: tombstones, and the same on the driver, where there are few."""
+
+    gone: Tombstones
+    listed: Collection[str] | None
+
+    @classmethod
+    def of(cls, gone: Tombstones) -> _Sought:
+        listed = [row.tombstone for row in gone.rows.select("tombstone").limit(_MOST_LISTED + 1).collect()]
+        return cls(gone, frozenset(listed) if len(listed) <= _MOST_LISTED else None)
+
+
 def purge_and_prove(ctx: JobContext, gone: Tombstones) -> dict[str, Proof]:
     """Remove the files of all versions but the newest, and look for the persons in what is left, by table."""
     removed = ctx.tables.purge(ctx.tables.all_names())
-    with ThreadPoolExecutor(4) as pool:  # small tables: planning takes one core, and longer than their rows
-        found = pool.map(lambda item: _prove_table(ctx, item[0], gone, item[1]), removed.items())
-        proofs = dict(zip(removed, found, strict=True))
     # Statistics of customer ids stay in a log until Delta drops it after a month; an id says nothing without its token.
-    tokens = Tombstones(gone.rows.where(F.col("identifier_type") != CUSTOMER), gone.salt)
+    tokens = _Sought.of(Tombstones(gone.rows.where(F.col("identifier_type") != CUSTOMER), gone.salt))
+    all_of_it = _Sought.of(gone)
+    with ThreadPoolExecutor(4) as pool:  # small tables: planning takes one core, and longer than their rows
+        found = pool.map(lambda item: _prove_table(ctx, item[0], all_of_it, item[1]), removed.items())
+        proofs = dict(zip(removed, found, strict=True))
     proofs[LOGS] = _prove_texts(ctx, [f"{ctx.tables.path(name)}/_delta_log" for name in removed], tokens)
-    proofs[MODELS] = _prove_texts(ctx, [f"{ctx.tables.lake}/models/*"], gone)
+    proofs[MODELS] = _prove_texts(ctx, [f"{ctx.tables.lake}/models/*"], all_of_it)
     return proofs
 
 
-def _prove_table(ctx: JobContext, name: str, gone: Tombstones, removed: int) -> Proof:
+def _prove_table(ctx: JobContext, name: str, sought: _Sought, removed: int) -> Proof:
     """Every Parquet file below the table's folder, named by its log or not."""
-    files = [e.path for e in ctx.tables.files.tree(ctx.tables.path(name)) if e.path.endswith(".parquet")]
+    path = ctx.tables.path(name)
+    files = [entry for entry in ctx.tables.files.tree(path) if entry.path.endswith(".parquet")]
+    folder = ctx.tables.files.on_disk(path)
     if not files:
         return Proof(removed, 0, 0)
-    rows = ctx.spark.read.option("mergeSchema", "true").parquet(*files)
-    return Proof(removed, len(files), _count_found(rows, gone))
+    if folder and sought.listed is not None and sum(entry.size for entry in files) <= _FEW_BYTES:
+        found = found_in_rows([f"{folder}/{entry.relative}" for entry in files], sought.listed, sought.gone.salt)
+    else:
+        rows = ctx.spark.read.option("mergeSchema", "true").parquet(*[entry.path for entry in files])
+        found = _count_found(rows, sought.gone)
+    return Proof(removed, len(files), found)
 
 
-def _prove_texts(ctx: JobContext, folders: list[str], gone: Tombstones) -> Proof:
+def _prove_texts(ctx: JobContext, folders: list[str], sought: _Sought) -> Proof:
     """JSON files, and a log's checkpoints, word by word."""
     texts = [path for folder in folders for path in ctx.tables.files.glob(f"{folder}/*.json")]
     checkpoints = [path for folder in folders for path in ctx.tables.files.glob(f"{folder}/*.checkpoint*.parquet")]
     found = 0
-    if texts:
-        found += _count_found(ctx.spark.read.text(texts), gone)
+    if ctx.tables.files.on_disk(ctx.tables.lake) and sought.listed is not None:
+        found += found_in_lines(map(plain, texts), sought.listed, sought.gone.salt)
+    elif texts:
+        found += _count_found(ctx.spark.read.text(texts), sought.gone)
     for path in checkpoints:
         log = ctx.spark.read.parquet(path)
-        found += _count_found(log.select(F.to_json(F.struct(*log.columns)).alias("value")), gone)
+        found += _count_found(log.select(F.to_json(F.struct(*log.columns)).alias("value")), sought.gone)
     return Proof(0, len(texts) + len(checkpoints), found)
 
 
