@@ -6,6 +6,7 @@ Everything is found by tombstones, so that a sweep that was killed goes on where
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,6 +24,8 @@ from transforms.erasure import blanked, marked_rows, naming_erased, pseudonyms, 
 from transforms.sources import Source
 from transforms.tags import tables_of
 
+_THREADS = 4
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -34,11 +37,14 @@ class Swept:
 
 def sweep(ctx: JobContext, gone: Tombstones) -> dict[str, Swept]:
     """Take the erased persons out, table by table; what was found, by table."""
-    swept = {f"bronze.{source.name}": _sweep_bronze(ctx, source, gone) for source in _received(ctx)}
-    swept[silver.REJECTED_RECORDS.full_name] = _sweep_rejected(ctx, gone)
-    _balance(ctx)
-    for table in _kept_tables(ctx):
-        swept[table.full_name] = _sweep_table(ctx, table, gone)
+    sources, tables = list(_received(ctx)), _kept_tables(ctx)
+    with ThreadPoolExecutor(_THREADS) as pool:  # planning a table's takes one core, and longer than most tables' rows
+        of_bronze = pool.map(lambda source: _sweep_bronze(ctx, source, gone), sources)
+        swept = {f"bronze.{source.name}": found for source, found in zip(sources, of_bronze, strict=True)}
+        swept[silver.REJECTED_RECORDS.full_name] = _sweep_rejected(ctx, gone)
+        _balance(ctx)
+        of_tables = pool.map(lambda table: _sweep_table(ctx, table, gone), tables)
+        swept |= {table.full_name: found for table, found in zip(tables, of_tables, strict=True)}
     for folder in ("models", "_state", "_scratch"):  # all of it is made again
         ctx.tables.files.remove(f"{ctx.tables.lake}/{folder}")
     return swept
