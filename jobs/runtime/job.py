@@ -131,13 +131,12 @@ class JobContext:
     def kept_events(self, rows: int) -> Iterator[None]:
         """In this block `events` are put together once where they are few: each scan opens a file per business date."""
         self._event_count = rows
-        if rows <= _KEPT_ROWS:
-            self._kept_events = KeptEvents(self.tables, self.run_date, lambda: self.interpreted(rows))
+        kept = KeptEvents(self.tables, self.run_date, lambda: self.interpreted(rows))
+        self._kept_events = kept if rows <= _KEPT_ROWS else None
         try:
             yield
         finally:
-            if self._kept_events:
-                self._kept_events.forget()
+            kept.forget()
             self._kept_events = self._event_count = None
 
     @property

@@ -53,16 +53,15 @@ class KeptEvents:
             return self._frame
 
     def forget(self) -> None:
-        """Free what holds them."""
+        """Free what holds them, and what a night left that was killed."""
         if self._frame is not None:
             self._frame.unpersist()
-            self._tables.files.remove(self._folder)
+        self._tables.files.remove(self._folder)
 
     def _gathered(self) -> DataFrame | None:
         table, folder = self._tables.local(silver.EVENTS), self._tables.files.on_disk(self._folder)
         if table is None or folder is None:
             return None
-        self._tables.files.remove(self._folder)  # what a night left that was killed
         file = Path(folder, f"{uuid.uuid4().hex}.parquet")
         _gather(table, pc.field("arrival_date") <= self._run_date, file)
         return read_files(self._tables.spark, folder, [str(file)], table.schema)
@@ -74,7 +73,7 @@ class KeptEvents:
 
 def _gather(table: LocalTable, where: pc.Expression, target: Path) -> None:
     """Write the rows of a table for which a condition holds into one file; not compressed, since it is read soon."""
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     rows = table.dataset()
     with pq.ParquetWriter(target, rows.schema, compression="none", store_decimal_as_integer=True) as file:
         for piece in _pieces(rows.to_batches(filter=where), rows.schema):
