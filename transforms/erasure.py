@@ -27,8 +27,8 @@ _WITH_TYPE = frozenset({"anchor", "cause_identifier"})
 # A shorter value may be another thing's name too (store 1001): only columns of its type are looked at for it.
 _SHORTEST_SOUGHT = 8
 _TOKEN = r"\b(?:[0-9a-f]{64}|C[0-9a-f]{32})\b"  # or a customer id
-# Where a field of a line may end, and where a word of it may.
 _TOKENS = re.compile(_TOKEN)
+# Where a field of a line may end, and where a word of it may.
 _FIELDS, _WORDS = re.compile(r"[,;|\t\"'{}\[\]]+|:\s"), re.compile(r"[\s,;|\"'{}\[\]:=<>()]+")
 
 Reader = Callable[[str | None], tuple[str | None, str | None]]

@@ -38,20 +38,31 @@ def found_in_lines(files: Iterable[str], tombstones: Collection[str], salt: str)
 
 
 def _holds_texts(kind: pa.DataType) -> bool:
-    """Columns of texts, of lists of texts, and of maps to texts."""
+    """Columns of texts, of lists of texts, and of maps to texts, in any way in which a program may have kept them."""
     if pa.types.is_map(kind):
-        return bool(pa.types.is_string(kind.item_type))
-    return bool(pa.types.is_string(kind.value_type if pa.types.is_list(kind) else kind))
+        return _is_text(kind.item_type)
+    return _is_text(kind.value_type if _is_list(kind) else kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _counted(column: pa.Array) -> dict[str, int]:
     """How often each text is in a column."""
     if pa.types.is_map(column.type):
-        entries = column.cast(pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])))
+        kind = column.type
+        entries = column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         column = pc.list_flatten(entries).field("value")
-    elif pa.types.is_list(column.type):
+    elif _is_list(column.type):
         column = pc.list_flatten(column)
-    counts = pc.value_counts(column.drop_null())
+    counts = pc.value_counts(column.cast(pa.string()).drop_null())
     return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
 
 

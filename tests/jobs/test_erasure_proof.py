@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs.runtime import erasure_proof
 from jobs.runtime.erasure_proof import LOGS, MODELS, Proof, purge_and_prove
 from jobs.runtime.job import JobContext
+from jobs.runtime.local_proof import found_in_rows
 from jobs.runtime.tombstones import Tombstones
 from tests.nights import night
 
@@ -90,3 +93,25 @@ def test_large_tables_are_left_to_spark(spark: SparkSession, ctx: JobContext, mo
     monkeypatch.setattr(erasure_proof, "_FEW_BYTES", 0)
     monkeypatch.setattr(erasure_proof, "found_in_rows", None)
     assert proofs(spark, ctx)["gold.notes"].found == EXPECTED + 2
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.list_(pa.string()),
+        pa.large_list(pa.large_string()),
+        pa.map_(pa.string(), pa.large_string()),
+    ],
+    ids=str,
+)
+def test_files_of_other_programs_are_looked_through_too(tmp_path: Path, kind: pa.DataType) -> None:
+    """delta-rs and pyarrow write down how they kept texts, and read them so again."""
+    said = [("phone", TOKEN)] if pa.types.is_map(kind) else [TOKEN] if "list" in str(kind) else TOKEN
+    texts = pa.array([said, None], pa.string() if pa.types.is_dictionary(kind) else kind).cast(kind)
+    pq.write_table(pa.table({"id": [1, 2], "texts": texts}), tmp_path / "kept.parquet")
+    stones = {hashlib.sha256((SALT + TOKEN).encode()).hexdigest()}
+    assert found_in_rows([str(tmp_path / "kept.parquet")], stones, SALT) == 2  # the text itself, and a word of it
