@@ -47,17 +47,13 @@ def run_erase(arguments: argparse.Namespace) -> int:
         raise RunFailed(f"an erasure rebuilds the newest state: give --date {newest} or a later date")
     asked = _asked(ctx, arguments)
     swept: dict[str, Swept] = {}
-    with RunLog(ctx) as log, ctx.interpreted(_events(ctx)):
+    with RunLog(ctx) as log, ctx.interpreted(ctx.event_count_so_far):
         log.step("erase", lambda _: swept.update(_take_out(ctx, asked)), 1, 2)
     ctx.is_erasing = True  # what is left of bronze is cleaned again
     nightly.run_night(ctx)
-    with RunLog(ctx) as log, ctx.interpreted(_events(ctx)):
+    with RunLog(ctx) as log, ctx.interpreted(ctx.event_count_so_far):
         log.step("certify", lambda _: _certify(ctx, swept), 2, 2)
     return DONE
-
-
-def _events(ctx: JobContext) -> int:
-    return ctx.event_count if ctx.tables.exists(silver.EVENTS) else 0
 
 
 def _asked(ctx: JobContext, arguments: argparse.Namespace) -> list[Identifier]:

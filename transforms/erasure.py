@@ -39,6 +39,11 @@ def tombstone(value: Column, salt: str) -> Column:
     return F.sha2(F.concat(F.lit(salt), value), 256)
 
 
+def _entombed(value: str, salt: str) -> str:
+    """`tombstone` of one value."""
+    return hashlib.sha256((salt + value).encode()).hexdigest()
+
+
 def tombstones_of(asked: DataFrame, identities: DataFrame, history: DataFrame, salt: str) -> DataFrame:
     """(identifier_type, tombstone) of all that stands for the persons asked for, each once.
 
@@ -178,10 +183,6 @@ def erased_words(text: str, tombstones: Collection[str], salt: str) -> list[str]
     """`found_among` the `words_of` one text, where there are too few to ask Spark."""
     words = [text, *_TOKENS.findall(text)]
     return [word for word in words if len(word) >= _SHORTEST_SOUGHT and _entombed(word, salt) in tombstones]
-
-
-def _entombed(value: str, salt: str) -> str:
-    return hashlib.sha256((salt + value).encode()).hexdigest()
 
 
 def _stored_forms(line: str | None, readers: Sequence[Reader]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.files import plain
+from jobs.runtime.files import without_scheme
 from jobs.runtime.job import JobContext
 from jobs.runtime.local_proof import found_in_lines, found_in_rows
 from jobs.runtime.tombstones import Tombstones
@@ -32,13 +32,15 @@ class Proof:
 
 @dataclass(frozen=True)
 class _Sought:
-    """What is looked for: tombstones, and the same on the driver, where there are few."""
+    """What is looked for: tombstones, and the same on the driver, where files are this machine's and there are few."""
 
     gone: Tombstones
     listed: Collection[str] | None
 
     @classmethod
-    def of(cls, gone: Tombstones) -> _Sought:
+    def of(cls, ctx: JobContext, gone: Tombstones) -> _Sought:
+        if ctx.tables.files.on_disk(ctx.tables.lake) is None:
+            return cls(gone, None)
         listed = [row.tombstone for row in gone.rows.select("tombstone").limit(_MOST_LISTED + 1).collect()]
         return cls(gone, frozenset(listed) if len(listed) <= _MOST_LISTED else None)
 
@@ -47,8 +49,8 @@ def purge_and_prove(ctx: JobContext, gone: Tombstones) -> dict[str, Proof]:
     """Remove the files of all versions but the newest, and look for the persons in what is left, by table."""
     removed = ctx.tables.purge(ctx.tables.all_names())
     # Statistics of customer ids stay in a log until Delta drops it after a month; an id says nothing without its token.
-    tokens = _Sought.of(Tombstones(gone.rows.where(F.col("identifier_type") != CUSTOMER), gone.salt))
-    all_of_it = _Sought.of(gone)
+    tokens = _Sought.of(ctx, Tombstones(gone.rows.where(F.col("identifier_type") != CUSTOMER), gone.salt))
+    all_of_it = _Sought.of(ctx, gone)
     with ThreadPoolExecutor(4) as pool:  # small tables: planning takes one core, and longer than their rows
         found = pool.map(lambda item: _prove_table(ctx, item[0], all_of_it, item[1]), removed.items())
         proofs = dict(zip(removed, found, strict=True))
@@ -59,16 +61,14 @@ def purge_and_prove(ctx: JobContext, gone: Tombstones) -> dict[str, Proof]:
 
 def _prove_table(ctx: JobContext, name: str, sought: _Sought, removed: int) -> Proof:
     """Every Parquet file below the table's folder, named by its log or not."""
-    path = ctx.tables.path(name)
-    files = [entry for entry in ctx.tables.files.tree(path) if entry.path.endswith(".parquet")]
-    folder = ctx.tables.files.on_disk(path)
+    files = [e for e in ctx.tables.files.tree(ctx.tables.path(name)) if e.path.endswith(".parquet")]
+    paths = [entry.path for entry in files]
     if not files:
         return Proof(removed, 0, 0)
-    if folder and sought.listed is not None and sum(entry.size for entry in files) <= _FEW_BYTES:
-        found = found_in_rows([f"{folder}/{entry.relative}" for entry in files], sought.listed, sought.gone.salt)
+    if sought.listed is not None and sum(entry.size for entry in files) <= _FEW_BYTES:
+        found = found_in_rows([*map(without_scheme, paths)], sought.listed, sought.gone.salt)
     else:
-        rows = ctx.spark.read.option("mergeSchema", "true").parquet(*[entry.path for entry in files])
-        found = _count_found(rows, sought.gone)
+        found = _count_found(ctx.spark.read.option("mergeSchema", "true").parquet(*paths), sought.gone)
     return Proof(removed, len(files), found)
 
 
@@ -77,8 +77,8 @@ def _prove_texts(ctx: JobContext, folders: list[str], sought: _Sought) -> Proof:
     texts = [path for folder in folders for path in ctx.tables.files.glob(f"{folder}/*.json")]
     checkpoints = [path for folder in folders for path in ctx.tables.files.glob(f"{folder}/*.checkpoint*.parquet")]
     found = 0
-    if ctx.tables.files.on_disk(ctx.tables.lake) and sought.listed is not None:
-        found += found_in_lines(map(plain, texts), sought.listed, sought.gone.salt)
+    if sought.listed is not None:
+        found += found_in_lines(map(without_scheme, texts), sought.listed, sought.gone.salt)
     elif texts:
         found += _count_found(ctx.spark.read.text(texts), sought.gone)
     for path in checkpoints:

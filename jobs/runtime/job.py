@@ -152,6 +152,11 @@ class JobContext:
             self._counted = {version: self.tables.count(silver.EVENTS, version)}
         return self._counted[version]
 
+    @property
+    def event_count_so_far(self) -> int:
+        """`event_count`; 0 where no night has cleaned any yet."""
+        return self.event_count if self.tables.exists(silver.EVENTS) else 0
+
     def of_run_date(self, table: Table) -> DataFrame:
         """The run date's slice of a gold table; empty where no run has written the table."""
         return self.tables.read_or_empty(table).where(F.col("run_date") == F.lit(self.run_date))
@@ -201,7 +206,7 @@ class JobContext:
 
         Four parts of eight million events ran out of 8 GB of heap; Spark itself joins parts that turn out small.
         """
-        events = self.event_count if self.tables.exists(silver.EVENTS) else 0
+        events = self.event_count_so_far
         least, wanted = int(self.spark.conf.get(_PARTITIONS) or 0), -(-events // _ROWS_PER_PARTITION)
         return configured(
             self.spark, {_PARTITIONS: str(wanted)} if wanted > least and not is_given(_PARTITIONS) else {}

@@ -38,7 +38,7 @@ class Swept:
 def sweep(ctx: JobContext, gone: Tombstones) -> dict[str, Swept]:
     """Take the erased persons out, table by table; what was found, by table."""
     sources, tables = list(_received(ctx)), _kept_tables(ctx)
-    with ThreadPoolExecutor(_THREADS) as pool:  # planning a table's takes one core, and longer than most tables' rows
+    with ThreadPoolExecutor(_THREADS) as pool:  # small tables: planning takes one core, and longer than their rows
         of_bronze = pool.map(lambda source: _sweep_bronze(ctx, source, gone), sources)
         swept = {f"bronze.{source.name}": found for source, found in zip(sources, of_bronze, strict=True)}
         swept[silver.REJECTED_RECORDS.full_name] = _sweep_rejected(ctx, gone)

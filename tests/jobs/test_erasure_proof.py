@@ -44,7 +44,7 @@ EXPECTED = sum(count for _, count in TEXTS)
 @pytest.fixture
 def ctx(spark: SparkSession, tmp_path: Path) -> JobContext:
     """A table of two files, the older without the list and the map; a model and a log that name her."""
-    ctx = night(tmp_path / "零 售", tmp_path / "landing", date(2026, 3, 1), [])
+    ctx = night(tmp_path / "零 售 100%25", tmp_path / "landing", date(2026, 3, 1), [])
     folder = f"{ctx.tables.lake}/gold/notes"
     older = spark.createDataFrame([(1, TOKEN)], "id bigint, text string")
     older.coalesce(1).write.format("delta").save(folder)
