@@ -40,8 +40,7 @@ def run(ctx: JobContext) -> None:
     for judged in (_judged(ctx, scored, potential, clusters), _finance(ctx)):
         valued = valued.join(judged, "customer_id", "left")
     dated = valued.withColumn("run_date", F.lit(ctx.run_date)).select(*gold.CUSTOMER_VALUES.column_names)
-    with ctx.interpreted(0):  # a row per customer, and large expressions
-        ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
+    ctx.facts["customers"] = ctx.tables.overwrite_slice(gold.CUSTOMER_VALUES, dated, run_date=ctx.run_date).rows
     write_checks(ctx, _MODELS, [model, potential, clusters])
     ctx.tables.overwrite_slice(gold.CLUSTER_CENTRES, _centres(ctx, clusters), run_date=ctx.run_date)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 MONEY = "decimal(18,2)"
@@ -91,7 +92,18 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
     if problems:
         listed = "\n  ".join(problems)
         raise ContractError(f"{table.full_name} would not keep its contract; nothing was written:\n  {listed}")
-    return frame.to(table.schema)
+    return in_columns(frame, table.schema)
+
+
+def in_columns(frame: DataFrame, schema: T.StructType) -> DataFrame:
+    """The columns of a schema, in its order and with its comments, of a frame that has them.
+
+    `DataFrame.to` does the same in one call into Java, but puts every array and map together anew, element by element
+    and never compiled: where 7 million events are read or their timelines written, an eighth of the time and more.
+    """
+    if not any(isinstance(field.dataType, T.ArrayType | T.MapType) for field in schema.fields):
+        return frame.to(schema)
+    return frame.select(*[F.col(f"`{field.name}`").alias(field.name, metadata=field.metadata) for field in schema.fields])
 
 
 def discrepancies(schema: T.StructType, table: Table) -> list[str]:

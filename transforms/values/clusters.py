@@ -77,15 +77,16 @@ def with_behaviour_cluster(customers: DataFrame, model: dict[str, Any] | None) -
     if model is None or not model["clusters"]:
         return customers.withColumn("behaviour_cluster", F.lit(None).cast("string"))
     scales = list(zip(model["features"], model["means"], model["deviations"], strict=True))
-    axes = ", ".join(standardised(*scale) for scale in scales)
+    axes = {_axis(place): F.expr(standardised(*scale)) for place, scale in enumerate(scales)}
     candidates = ", ".join(
         f"named_struct('distance', {_distance(cluster['centre'])}, 'place', {place})"
         for place, cluster in enumerate(model["clusters"])
     )
     names = F.array(*[F.lit(cluster["name"]) for cluster in model["clusters"]])
-    placed = customers.withColumn("axis", F.expr(f"array({axes})"))
     nearest = F.expr(f"array_min(array({candidates})).place")
-    return placed.withColumn("behaviour_cluster", F.element_at(names, nearest + 1)).drop("axis")
+    # Not one array: interpreted, Spark looks at its settings for each element that it reads, 200 a customer.
+    placed = customers.withColumns(axes).withColumn("behaviour_cluster", F.element_at(names, nearest + 1))
+    return placed.drop(*axes)
 
 
 def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
@@ -94,9 +95,14 @@ def nearest_cluster(features: npt.NDArray[np.float64], clusters: Sequence[Mappin
     return np.argmin(((features[:, np.newaxis, :] - centres) ** 2).sum(axis=2), axis=1)
 
 
+def _axis(place: int) -> str:
+    """The column of the feature in this place, standardised."""
+    return f"_axis_{place}"
+
+
 def _distance(centre: list[float]) -> str:
-    """SQL of the square of the distance of `axis` to a centre."""
-    steps = [f"(axis[{place}] - {as_sql(at)})" for place, at in enumerate(centre)]
+    """SQL of the square of the distance of a customer's features to a centre."""
+    steps = [f"({_axis(place)} - {as_sql(at)})" for place, at in enumerate(centre)]
     return in_order([f"{step} * {step}" for step in steps])
 
 
