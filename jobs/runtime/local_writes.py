@@ -62,13 +62,14 @@ class OldFiles:
     """Some files of one version, by path below the table; the rows of them that stay are written again.
 
     Attributes:
-        gone: keys, in some of the table's columns, of the rows that give way: the others are copied. None: the rows
-            that stay are among those that are written.
+        copied: those of which the rows that stay are copied; of the others they are among those that are written.
+        gone: keys, in some of the table's columns, of the rows of copied files that give way.
     """
 
     paths: frozenset[str]
     version: int
-    gone: Sequence[DataFrame] | None = None
+    copied: frozenset[str] = frozenset()
+    gone: Sequence[DataFrame] = ()
 
 
 def slices(table: Table, values: Mapping[str, Iterable[Any]]) -> Slices | None:
@@ -169,11 +170,8 @@ def _new_files(
 
 
 def _copied(folder: str, replaced: OldFiles, beside: Path, both: bool) -> tuple[list[Path], list[Path]]:
-    """New files with the rows of old ones that stay, and, where both are wanted, others with those that go.
-
-    None where Spark writes the former.
-    """
-    if replaced.gone is None:
+    """New files with the rows of copied ones that stay, and, where both are wanted, others with those that go."""
+    if not replaced.copied:
         return [], []
     places = [beside / "keys" / str(place) for place in range(len(replaced.gone))]
     for frame, place in zip(replaced.gone, places, strict=True):
@@ -181,7 +179,7 @@ def _copied(folder: str, replaced: OldFiles, beside: Path, both: bool) -> tuple[
     staying, going = beside / "staying", beside / "going"
     for target in (staying, going):
         target.mkdir(parents=True)
-    files = [f"{folder}/{path}" for path in replaced.paths]
+    files = [f"{folder}/{path}" for path in replaced.copied]
     copy_rows(files, places, staying, os.cpu_count() or 1, going if both else None)
     return [*staying.iterdir()], [*going.iterdir()]
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -290,7 +291,8 @@ class Tables:
         if not self.exists(table):
             return self.replace(table, made(self.read_or_empty(table)), basis)
         if (local := self._copied_table(table)) is not None:
-            old = OldFiles(local.below(local.files), local.version, gone)
+            files = local.below(local.files)
+            old = OldFiles(files, local.version, files, gone)
             rows = conform(frame, table) if isinstance(frame, DataFrame) else lambda going: conform(frame(going), table)
             write(rows, local.folder, table, old, self._stamped(basis))
             return self._noted(table)
@@ -390,19 +392,19 @@ class Tables:
         if mode == "overwrite" and not isinstance(where, str):
             replaced = slices(table, where or {})
         if where is not None and replaced is None:
-            found = self._with_kept(table, rows, _sql(where))
+            found = self._with_kept(table, rows, where)
             if found is None:
                 return False
             rows, replaced = found
         write(rows, folder, table, replaced, stamp)
         return True
 
-    def _with_kept(self, table: Table, rows: DataFrame, predicate: str) -> tuple[DataFrame, OldFiles] | None:
-        """Rows for which the predicate must hold, and those that stay of the files in which it holds for some.
+    def _with_kept(self, table: Table, rows: DataFrame, where: str | _Values) -> tuple[DataFrame, OldFiles] | None:
+        """Rows for which `where` must hold, and those that stay of the small files in which it holds for some.
 
         None where the table's files alone do not say what its rows are.
         """
-        local = self.local(table)
+        local, predicate = self.local(table), _sql(where)
         if local is None:
             return None
         said = literal(f"{table.full_name}: a row is not of those that are replaced; nothing was written")
@@ -410,11 +412,29 @@ class Tables:
         files = read_files(self.spark, local.folder, local.files, local.schema)
         found = files.where(predicate).select("_metadata.file_path").distinct().collect() if local.files else []
         old = [plain(row.file_path) for row in found]
-        replaced = OldFiles(local.below(old), local.version)
-        if not old:
+        large = self._copied_files(old, where)
+        gone = [self._listed_values(table, where)] if large and not isinstance(where, str) else []
+        replaced = OldFiles(local.below(old), local.version, local.below(large), gone)
+        small = [file for file in old if file not in large]
+        if not small:
             return checked, replaced
-        kept = read_files(self.spark, local.folder, old, local.schema).where(f"not coalesce({predicate}, false)")
+        kept = read_files(self.spark, local.folder, small, local.schema).where(f"not coalesce({predicate}, false)")
         return checked.unionByName(kept, allowMissingColumns=True), replaced
+
+    def _copied_files(self, files: Sequence[str], where: str | _Values) -> list[str]:
+        """Those that are large, where values of one column say what gives way.
+
+        So a night does not move and sort all of a month anew; the dates that it replaced lie in small files then, which
+        become one with those of the next nights until that is large.
+        """
+        if isinstance(where, str) or len(where) != 1 or not is_local(str(self.spark.sparkContext.master)):
+            return []
+        return [file for file in files if Path(file).stat().st_size >= _COPIED_BYTES]
+
+    def _listed_values(self, table: Table, where: _Values) -> DataFrame:
+        """The values of its one column, as rows."""
+        ((name, values),) = where.items()
+        return listed_rows(self.spark, [[value] for value in values], StructType([table.schema[name]]))
 
     def _write_by_delta(
         self, path: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_delta_goes_on_from_a_log_of_delta_rs_and_the_other_way_round(
         assert written_by(tables, NOTES, turn) == ("Delta" if by_delta else "delta-rs")
         assert tables.last_commit(NOTES).rows == turn % 3 + 1  # type: ignore[union-attr]
     assert as_read_by_all(tables, NOTES) == set().union(*expected.values())
+
+
+@pytest.mark.parametrize("copied_bytes", [1, 1 << 30], ids=["copied", "moved by Spark"])
+def test_other_dates_stay_when_dates_of_a_table_in_months_are_replaced(
+    spark: SparkSession, tables: Tables, monkeypatch: pytest.MonkeyPatch, copied_bytes: int
+) -> None:
+    """Two nights replace dates of one file, the second one a date that the first has replaced already."""
+    monkeypatch.setattr("jobs.runtime.tables._COPIED_BYTES", copied_bytes)
+    table = replace(PLAIN, clustered_by="said_date")
+    rows = [(f"{day}", "a", day, 1, ["x"]) for day in DAYS]
+    tables.replace(table, notes(spark, *rows, ("no date", "a", None, 1, None)).coalesce(1))
+    tables.overwrite_slice(table, notes(spark, ("second", "b", DAYS[1], 2, [])), said_date=DAYS[1:2])
+    assert as_read_by_all(tables, table) == {f"{DAYS[0]}", "second", f"{DAYS[2]}", "no date"}
+    new = [("second again", "b", DAYS[1], 2, []), ("third", "b", DAYS[2], 2, None)]
+    tables.overwrite_slice(table, notes(spark, *new), said_date=DAYS[1:])
+    assert as_read_by_all(tables, table) == {f"{DAYS[0]}", "second again", "third", "no date"}
+    files = [Path(file).name for file in tables.local(table).files]  # type: ignore[union-attr]
+    assert any(name.startswith("kept-") for name in files) == (copied_bytes == 1)
+    with pytest.raises(PySparkException, match="not of those that are replaced"):
+        tables.overwrite_slice(table, notes(spark, ("else", "b", DAYS[0], 2, [])), said_date=DAYS[1:])
 
 
 @pytest.mark.parametrize("table", [NOTES, PLAIN], ids=["in slices", "in one piece"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pyspark.sql import Column as SqlColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -45,8 +46,8 @@ class Table:
 
     `known_by` names the column that says when a row became known, for tables that are not sliced by
     `run_date`. `evolves` marks tables whose columns follow configuration (tags), so that columns may be added.
-    `clustered_by` names the date by which a table's rows lie in files, a month or more in each, where nights replace
-    single dates of a table that is mostly read whole: 400 files of a date each take 1.3 s longer to open.
+    `clustered_by` names the date by which a table's rows lie in files, as `file_of` says, where nights replace single
+    dates of a table that is mostly read whole: 400 files of a date each take 1.3 s longer to open.
     """
 
     layer: str
@@ -103,7 +104,18 @@ def in_columns(frame: DataFrame, schema: T.StructType) -> DataFrame:
     """
     if not any(isinstance(field.dataType, T.ArrayType | T.MapType) for field in schema.fields):
         return frame.to(schema)
-    return frame.select(*[F.col(f"`{field.name}`").alias(field.name, metadata=field.metadata) for field in schema.fields])
+    columns = {field.name: F.col(f"`{field.name}`") for field in schema.fields}
+    return frame.select(*[columns[field.name].alias(field.name, metadata=field.metadata) for field in schema.fields])
+
+
+def file_of(table: Table, parts: int) -> list[SqlColumn]:
+    """What tells the file of a clustered table that a row lies in: its month, and of many rows one of so many parts.
+
+    Parts are of leads and days: guests have no lead.
+    """
+    month = F.trunc(table.clustered_by, "month")
+    part = F.pmod(F.xxhash64("lead_identifier", table.clustered_by), F.lit(parts))
+    return [month, part] if parts > 1 else [month]
 
 
 def discrepancies(schema: T.StructType, table: Table) -> list[str]:
