@@ -7,7 +7,6 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.increments import basis, events_in_question
 from jobs.runtime.job import JobContext, main
-from jobs.runtime.layout import month_parts
 from jobs.runtime.restatements import Restatements
 from jobs.runtime.tables import among
 from jobs.runtime.timelines import write_timelines
@@ -56,7 +55,7 @@ def _partials(ctx: JobContext, events: DataFrame) -> DataFrame:
         settings.rfm.zero_value_orders,
         settings.feedback,
         ctx.settled(events_of_orders(events), ctx.event_count),  # a scan of 2 million events takes 3 s
-        month_parts(ctx.spark),
+        ctx.tables.month_parts,
     )
 
 

@@ -24,7 +24,7 @@ from jobs.runtime.leads import held_by_too_many, led
 from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.local_writes import WrittenMeanwhile
 from jobs.runtime.progress import Progress
-from jobs.runtime.session import build_session, configured, is_given
+from jobs.runtime.session import build_session, configured
 from jobs.runtime.settings import ENVIRONMENTS, Settings, SettingsError, digest, load_settings
 from jobs.runtime.staff import without_staff
 from jobs.runtime.tables import MissingTable, Tables
@@ -46,7 +46,9 @@ _INTERPRETED = {
 }
 _RESTATED = 5
 _PARTITIONS = "spark.sql.shuffle.partitions"
+_OF_SPARK = 200  # its own number of partitions
 _ROWS_PER_PARTITION = 500_000
+_PARTITIONS_PER_MONTH_PART = 4  # a night's own dates lie in few months
 _KEPT_ROWS = 1_000_000
 _SETTLED_ROWS = 1_000_000
 _POOLS = cycle(range(8))  # as many as are ever in use at once, since a scheduler forgets none
@@ -204,13 +206,14 @@ class JobContext:
     def spread(self) -> AbstractContextManager[None]:
         """Shuffles of this block have more parts than the settings say where events are many: a task's must fit memory.
 
-        Four parts of eight million events ran out of 8 GB of heap; Spark itself joins parts that turn out small.
+        Four parts of eight million events ran out of 8 GB of heap; Spark itself joins parts that turn out small. So
+        have months of clustered tables, which one task would sort and write alone.
         """
-        events = self.event_count_so_far
-        least, wanted = int(self.spark.conf.get(_PARTITIONS) or 0), -(-events // _ROWS_PER_PARTITION)
-        return configured(
-            self.spark, {_PARTITIONS: str(wanted)} if wanted > least and not is_given(_PARTITIONS) else {}
-        )
+        wanted = -(-self.event_count_so_far // _ROWS_PER_PARTITION)
+        self.tables.month_parts = max(1, wanted // _PARTITIONS_PER_MONTH_PART)
+        has, ours = str(self.spark.conf.get(_PARTITIONS)), str(self.settings.spark.get(_PARTITIONS, _OF_SPARK))
+        is_given = has != ours  # by spark-submit, whose settings stay
+        return configured(self.spark, {_PARTITIONS: str(wanted)} if wanted > int(has) and not is_given else {})
 
     def settled(self, frame: DataFrame, rows: int) -> DataFrame:
         """The frame, worked out once for several uses in this step; of few rows its plan is forgotten too.

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from transforms.contracts import Table, file_of
 
-_PARTITIONS_PER_PART = 4
 
-
-def laid_out(frame: DataFrame, table: Table) -> DataFrame:
+def laid_out(frame: DataFrame, table: Table, month_parts: int) -> DataFrame:
     """Few, sorted files: one task per partition value, or one file where the table is not partitioned."""
     if len(table.partition_by) == 1 and table.partition_by[0] in ("event_date", "_arrival_date"):
         frame = frame.repartition(*table.partition_by)  # else each task writes a file into each date
     if table.clustered_by:
-        placed = frame.repartition(*file_of(table, month_parts(frame.sparkSession)))
+        placed = frame.repartition(*file_of(table, month_parts))
         frame = placed.sortWithinPartitions(table.clustered_by)
     if table.sorted_by:
         frame = frame.sortWithinPartitions(*table.sorted_by)
     return frame
-
-
-def month_parts(spark: SparkSession) -> int:
-    """Of how many parts a month of a clustered table is made: one, until a night's shuffles have more of them.
-
-    A task that has all of a month holds, sorts and writes it alone: 7 million partials did not fit its memory, and the
-    other core had nothing to do.
-    """
-    return max(1, int(spark.conf.get("spark.sql.shuffle.partitions") or 0) // _PARTITIONS_PER_PART)
 
 
 def properties(table: Table) -> dict[str, str]:

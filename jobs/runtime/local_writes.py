@@ -27,7 +27,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from jobs.runtime.data_files import is_of_first_protocol, logged_schema, partitions_of, read_files
-from jobs.runtime.layout import laid_out, measured, properties
+from jobs.runtime.layout import measured, properties
 from jobs.runtime.row_copies import copy_rows
 from transforms.contracts import Table
 
@@ -107,8 +107,8 @@ def write(frame: Rows, folder: str, table: Table, replaced: Slices | OldFiles | 
     """Add the frame's rows in one commit, in which the files to be replaced give way.
 
     Args:
-        frame: in the columns of the table, and of those that its old rows have more; or what it is, given the rows that
-            have a key of `OldFiles.gone`.
+        frame: `laid_out`, in the columns of the table, and of those that its old rows have more; or what it is, given
+            the rows that have a key of `OldFiles.gone`.
         stamp: what the commit says of the run, as Delta's `userMetadata`.
 
     Raises:
@@ -153,7 +153,7 @@ def _new_files(
         if not isinstance(frame, DataFrame):
             spark = SparkSession.active()
             frame = frame(read_files(spark, f"file:{beside}", [f"file:{file}" for file in going], table.schema))
-        laid_out(frame, table).write.partitionBy(*table.partition_by).parquet(f"file:{rows}")
+        frame.write.partitionBy(*table.partition_by).parquet(f"file:{rows}")
         _move(kept, rows)
         for place, files in groupby(sorted(rows.rglob("[!.]*.parquet")), lambda file: file.parent):
             told = {file: _statistics(file, names) for file in files}

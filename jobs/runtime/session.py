@@ -102,11 +102,6 @@ def is_local(master: str) -> bool:
     return master == "local" or master.startswith("local[")
 
 
-def is_given(key: str) -> bool:
-    """Whether spark-submit was given a setting, which then stays."""
-    return bool(SparkConf().contains(key))
-
-
 @contextmanager
 def configured(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
     """Settings that hold for a block, whatever its plans; those of before hold again after it."""

@@ -61,6 +61,7 @@ class Tables:
 
     `silver_root` stands for the lake in silver's state tables when a past date is rebuilt, so that silver itself
     keeps the state of its newest date; `silver.events` and `silver.rejected_records` are always the lake's.
+    `month_parts` says of how many parts a month of a clustered table is made.
     """
 
     _EVENT_LEVEL = frozenset({"silver.events", "silver.rejected_records"})
@@ -72,6 +73,7 @@ class Tables:
         self.lake = lake.rstrip("/")
         self.files = Files(spark)
         self.written: dict[str, Commit] = {}
+        self.month_parts = 1
         self._silver_root = silver_root
         self._stamp: dict[str, Any] = {"run_id": run_id, "run_date": run_date.isoformat() if run_date else None}
         self._lock = threading.Lock()
@@ -396,7 +398,7 @@ class Tables:
             if found is None:
                 return False
             rows, replaced = found
-        write(rows, folder, table, replaced, stamp)
+        write(laid_out(rows, table, self.month_parts), folder, table, replaced, stamp)
         return True
 
     def _with_kept(self, table: Table, rows: DataFrame, where: str | _Values) -> tuple[DataFrame, OldFiles] | None:
@@ -439,7 +441,7 @@ class Tables:
     def _write_by_delta(
         self, path: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str
     ) -> None:
-        writer = laid_out(rows, table).write.format("delta").mode(mode).option("userMetadata", stamp)
+        writer = laid_out(rows, table, self.month_parts).write.format("delta").mode(mode).option("userMetadata", stamp)
         if table.partition_by:
             writer = writer.partitionBy(*table.partition_by)
         if table.evolves:
