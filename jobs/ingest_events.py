@@ -186,14 +186,15 @@ def _received(ctx: JobContext, source: Source, survey: Survey, before: _Before, 
             plain[name] = (kind, F.col(f"_id_{name}"))
     rows = _without_erased(ctx, source, rows, gone)
     rules = [F.struct(F.lit(name).alias("key"), rule.alias("value")) for name, rule in sorted(blocked.items())]
-    present = F.filter(F.array(*rules), lambda entry: entry["value"].isNotNull()) if rules else None
+    present = F.filter(F.array(*rules), lambda entry: entry["value"].isNotNull())
+    some = F.coalesce(F.lit(None), *blocked.values()).isNotNull()  # of most rows none is: the others are looked at
     kept = rows.select(
         *columns.values(),
         "_source_file",
         "_row_number",
         "_arrival_date",
         F.lit(ctx.run_id).alias("_run_id"),
-        (F.lit(None) if present is None else F.when(F.size(present) > 0, F.map_from_entries(present)))
+        (F.when(some, F.map_from_entries(present)) if rules else F.lit(None))
         .cast("map<string,string>")
         .alias("_blocked"),
         *([brought(plain).alias("_brought")] if plain else []),

@@ -31,8 +31,7 @@ _JUDGEMENTS = (
 def run(ctx: JobContext) -> None:
     """What every customer is worth as of the run date, by the models in force, and the checks of these."""
     model = _model(ctx)
-    with ctx.interpreted(0):  # a sample of at most `learning_customers`
-        potential, clusters = _learnt(ctx, model)
+    potential, clusters = _learnt(ctx, model)
     customers = ctx.tables.read(silver.CUSTOMERS).select("customer_id")
     histories = purchase_histories(ctx.counted(silver.ORDERS), ctx.run_date)
     scored = ctx.settled(score_values(histories, model, ctx.settings.value), ctx.event_count)

@@ -195,9 +195,9 @@ def _in_scopes(rows: DataFrame, scopes: Sequence[str]) -> DataFrame:
     """Each row once per scope in which it has a value; a purchase makes its customer belong, except to the chain."""
     values = {"chain": F.lit("all"), **{scope: F.col(name) for scope, name in _SCOPE_COLUMNS.items()}}
     places = [F.struct(F.lit(s).alias("scope"), values[s].cast("string").alias("scope_value")) for s in scopes]
-    known = F.filter(F.array(*places), lambda place: place["scope_value"].isNotNull())
     belongs = F.col("order_id").isNotNull() & (F.col("place.scope") != "chain")
-    return rows.withColumn("place", F.explode(known)).select(
+    placed = rows.withColumn("place", F.explode(F.array(*places))).where("place.scope_value is not null")
+    return placed.select(
         "place.scope", "place.scope_value", "customer_id", "date", "order_id", "amount", belongs.alias("belongs")
     )
 

@@ -281,11 +281,11 @@ def _judged_rows(keyed: DataFrame, source: Source, timezone: str, first_arrival_
     judged = made.selectExpr(
         "*", *[f"{_verdict(record, source, first_arrival_date)} as {_judged(record)}" for record in source.records]
     )
-    events = ", ".join(f"if({_made(r)} is null, null, {_made(r)}.event)" for r in source.records)
+    events = ", ".join(f"if({_made(r)} is null, array(), array({_made(r)}.event))" for r in source.records)
     ignored = f"coalesce(({source.ignore}), false)" if isinstance(source.ignore, str) else str(source.ignore).lower()
     taken = judged.selectExpr(
         *received,
-        f"filter(array({events}), e -> e is not null) as _events",
+        f"flatten(array({events})) as _events",
         f"{_joined([f'{_judged(r)}.problems' for r in source.records])} as _found",
         f"{_joined([f'{_judged(r)}.warnings' for r in source.records])} as _warnings",
         f"{ignored} as _may_be_ignored",
@@ -437,9 +437,9 @@ def _map_of(values: dict[str, str]) -> str:
     """SQL of a map of the non-null values, keys in alphabetical order so that equal events are equal bytes."""
     if not values:
         return "null"
-    entries = ", ".join(f"struct({_text(name)} as key, {values[name]} as value)" for name in sorted(values))
-    filled = f"map_from_entries(filter(array({entries}), e -> e.value is not null))"
-    return f"if({' or '.join(f'{value} is not null' for value in values.values())}, {filled}, null)"
+    nothing = "cast(map() as map<string,string>)"
+    entries = [f"if({values[name]} is null, {nothing}, map({_text(name)}, {values[name]}))" for name in sorted(values)]
+    return f"if(coalesce({', '.join(values.values())}) is null, null, map_concat({', '.join(entries)}))"
 
 
 def _filled(text: str) -> str:
@@ -447,13 +447,20 @@ def _filled(text: str) -> str:
     return f"nullif(trim(cast({text} as string)), '')"
 
 
+_NONE = "cast(array() as array<string>)"
+
+
 def _present(candidates: Sequence[str]) -> str:
-    return f"array_compact(array({', '.join(candidates)}))" if candidates else "cast(array() as array<string>)"
+    """Those names that are not null, of most rows none. Without a function over an array, which is never compiled."""
+    if not candidates:
+        return _NONE
+    listed = ", ".join(candidates)
+    return f"if(coalesce({listed}) is null, {_NONE}, split(concat_ws(',', {listed}), ','))"
 
 
 def _joined(arrays: Sequence[str]) -> str:
     """The distinct items of arrays of which some are null."""
-    return f"array_distinct(flatten(filter(array({', '.join(arrays)}), a -> a is not null)))"
+    return f"array_distinct(flatten(array({', '.join(f'coalesce({array}, {_NONE})' for array in arrays)})))"
 
 
 def _text(value: str) -> str:

@@ -25,6 +25,7 @@ from jobs.runtime.job import JobContext
 from jobs.runtime.models import Model, digest_of, stored_model
 from transforms.contracts import silver
 from transforms.digits import six_digits, six_digits_each
+from transforms.identity.anchors import with_owner
 from transforms.values.checks import Check, check_row
 from transforms.values.clusters import ClusterRules, cluster_sample, named_clusters, nearest_cluster
 from transforms.values.features import (
@@ -48,9 +49,11 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
     Each is a function of what was known then of the customers chosen to learn from, under tonight's identities.
     """
     rules, tags = ctx.settings.value, ctx.settings.tags
-    activity = ctx.counted(silver.ACTIVITY)
     everybody = ctx.without_staff(ctx.tables.read(silver.CUSTOMERS))
     customers = ctx.settled(sample_of(everybody, rules.learning_customers, rules.seed), rules.learning_customers)
+    # Their identifiers are few: what everybody did is looked through where it lies, not moved to its owners.
+    owners = ctx.tables.read(silver.IDENTITIES).join(F.broadcast(customers), "customer_id", "left_semi")
+    activity = with_owner(ctx.tables.read(silver.ACTIVITY), F.broadcast(owners))
     known = known_activity(activity, customers, effective)
     digest = digest_of(json.dumps(fingerprint(known).collect()[0].asDict()))
     of_potential, of_clusters = rules.potential.model, rules.clusters
@@ -61,17 +64,25 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
         return {"settings": digest_of(json.dumps(settings)), "records": digest}
 
     @cache
+    def learnt_from() -> DataFrame:  # all of activity is looked through: not interpreted
+        return ctx.settled(known, rules.learning_customers)
+
+    @cache
     def then() -> DataFrame:
         read = [of_potential.outcome, *of_clusters.features]
-        return ctx.settled(tags_as_of(known, customers, effective, read, tags), rules.learning_customers)
+        return ctx.settled(tags_as_of(learnt_from(), customers, effective, read, tags), rules.learning_customers)
 
     def potential() -> Model:
-        sample = potential_sample(known, customers, then(), effective, tags, of_potential).toArrow().to_pandas()
-        return fitted_potential(ctx.spark, sample, of_potential)
+        rows = learnt_from()
+        with ctx.interpreted(0):  # so few customers
+            sample = potential_sample(rows, customers, then(), effective, tags, of_potential).toArrow().to_pandas()
+            return fitted_potential(ctx.spark, sample, of_potential)
 
     def clusters() -> Model:
-        sample = cluster_sample(then(), of_clusters).toArrow().to_pandas()
-        return fitted_clusters(ctx.spark, sample, of_clusters, rules.seed)
+        learnt_from()
+        with ctx.interpreted(0):
+            sample = cluster_sample(then(), of_clusters).toArrow().to_pandas()
+            return fitted_clusters(ctx.spark, sample, of_clusters, rules.seed)
 
     return (
         stored_model(

@@ -21,8 +21,10 @@ def stage_volumes(activity: DataFrame, stages: StageRules, as_of: date, rules: B
         activity: rows of silver.activity, guests' too.
     """
     named = [F.when(F.expr(stage.when), F.lit(name)) for name, stage in stages.stages.items()]
-    of_stages = _recent(activity, as_of, rules).withColumn("stage", F.explode(F.array_compact(F.array(*named))))
-    return _counted(of_stages, ["stage", "channel", "store_id", "event_type"], F.sum("event_count"))
+    of_stages = _recent(activity, as_of, rules).withColumn("stage", F.explode(F.array(*named)))
+    return _counted(
+        of_stages.where("stage is not null"), ["stage", "channel", "store_id", "event_type"], F.sum("event_count")
+    )
 
 
 def feed_volumes(events: DataFrame, as_of: date, rules: BreakPointRules) -> DataFrame:

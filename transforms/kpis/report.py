@@ -158,7 +158,9 @@ def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
     keys = ("kind", _SEGMENT, "store_id", "channel", "category")
     kept = [name for name in cells.columns if name not in keys]
     knows_segment = (F.col("kind") != "stock").alias("knows_segment")
-    return cells.select(F.inline(F.array_compact(F.array(*copies))), knows_segment, _SEGMENT, *kept)
+    # Rows of no place are left out after, not by `array_compact`: that is never compiled, and these are millions.
+    placed = cells.select(F.inline(F.array(*copies)), knows_segment, _SEGMENT, *kept)
+    return placed.where("place is not null")
 
 
 def _knows(places: tuple[str, ...]) -> Column:

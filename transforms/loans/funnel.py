@@ -39,10 +39,11 @@ def stage_dates(activity: DataFrame, orders: DataFrame, as_of: date, stages: Sta
         F.col("customer_id").isNotNull() & (F.col("event_date") > F.lit(since)) & (F.col("event_date") <= F.lit(as_of))
     )
     matched = [F.when(F.expr(stage.when), F.lit(n)) for n, stage in enumerate(stages.stages.values(), start=1)]
-    staged = seen.withColumn("_stages", F.array_compact(F.array(*matched))).where(F.size("_stages") > 0)
+    # Most rows are of no stage; `array_compact`, which is never compiled, would look at each of them.
+    staged = seen.withColumn("_stages", F.array(*matched)).where(F.coalesce(*matched).isNotNull())
     kept = _without_returned(staged, orders)
-    steps = kept.withColumn("stage_number", F.explode("_stages")).groupBy(*_STEP)
-    return steps.agg(
+    steps = kept.withColumn("stage_number", F.explode("_stages")).where("stage_number is not null")
+    return steps.groupBy(*_STEP).agg(
         F.min("event_hour").alias("event_hour"),
         F.sum((F.col("other_amount") * 100).cast("bigint")).alias("cents"),
     )

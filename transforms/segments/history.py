@@ -41,7 +41,7 @@ def change_history(
     after = _after(open_then, next_day, next_members)
     later = open_then.where(F.lit(next_day is not None) & (F.col("entered_date") > F.lit(next_day)))
     parts = before.join(today, _STAY, "full").join(after, _STAY, "full")
-    stays = parts.select(*_STAY, F.inline(F.array_compact(F.array(*_stays(day, next_day)))))
+    stays = parts.select(*_STAY, F.inline(F.array(*_stays(day, next_day)))).where("entered_date is not null")
     return _counted(earlier.unionByName(stays).unionByName(later), as_of)
 
 

@@ -98,8 +98,8 @@ def build_segments(portraits: DataFrame, as_of: date, rules: SegmentRules) -> Da
     """
     dated = portraits.withColumn("as_of", F.lit(as_of))
     secondary = [F.when(F.expr(segment.when), _membership(segment, "secondary")) for segment in rules.secondary]
-    memberships = F.array_compact(F.array(_primary(rules), *secondary))
-    members = dated.select("customer_id", F.explode(memberships).alias("member"))
+    memberships = F.array(_primary(rules), *secondary)
+    members = dated.select("customer_id", F.explode(memberships).alias("member")).where("member is not null")
     placed = members.select(F.lit(as_of).alias("run_date"), "customer_id", "member.*")
     return placed.select(*gold.SEGMENT_MEMBERS.column_names)
 
