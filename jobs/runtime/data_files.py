@@ -22,7 +22,7 @@ from pyspark.sql.types import StructType
 
 from jobs.runtime.files import WILDCARDS
 from jobs.runtime.listed_rows import listed_rows
-from transforms.contracts import in_columns
+from transforms.contracts import in_order
 
 # Spark asks the disk for each file, 0.3 ms; Delta keeps what it found, and leaves files out by their statistics.
 _MOST_FILES = 2_000
@@ -70,8 +70,11 @@ class LocalTable:
     def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
         """Its rows, or those of some of its files."""
         read = read_files(spark, self.folder, self.files if files is None else files, self.schema)
-        # Spark puts columns of partitions last, and forgets their comments.
-        return in_columns(read, self.schema) if self.partition_by else read
+        if self.partition_by:  # Spark puts columns of partitions last, and forgets their comments
+            read = in_order(read, self.schema.names)
+            for name in self.partition_by:
+                read = read.withMetadata(name, self.schema[name].metadata)
+        return read
 
     def columns(self, names: Sequence[str], where: pc.Expression | None) -> pa.Table:
         """Some columns of its rows, or of some of them, without Spark: they must fit this process's memory."""

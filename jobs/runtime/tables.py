@@ -26,7 +26,7 @@ from jobs.runtime.local_purge import purge_on_disk
 from jobs.runtime.local_writes import OldFiles, Rows, Slices, slices, takes_commits, write
 from jobs.runtime.logged_rows import commits_since, log_of, logged_rows
 from jobs.runtime.session import configured, is_local
-from transforms.contracts import Table, conform
+from transforms.contracts import Table, conform, with_comments
 
 Basis = Mapping[str, Any]
 # From so many bytes on, rows that stay are copied without Spark, which makes fewer files of small tables: some 900,000
@@ -441,7 +441,8 @@ class Tables:
     def _write_by_delta(
         self, path: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str
     ) -> None:
-        writer = laid_out(rows, table, self.month_parts).write.format("delta").mode(mode).option("userMetadata", stamp)
+        placed = laid_out(with_comments(rows, table), table, self.month_parts)
+        writer = placed.write.format("delta").mode(mode).option("userMetadata", stamp)
         if table.partition_by:
             writer = writer.partitionBy(*table.partition_by)
         if table.evolves:

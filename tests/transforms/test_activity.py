@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from chispa import assert_df_equality
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -102,6 +103,29 @@ def totals(rows: Iterable[Row], *by: str) -> Totals:
             for place, name in enumerate(("order_count", "net_amount", "returned_amount")):
                 cell[place] += row[name]
     return {key: tuple(cell) for key, cell in summed.items() if any(cell)}  # type: ignore[misc]
+
+
+def test_parts_of_a_month_change_no_row(spark: SparkSession) -> None:
+    """Guests too, who all have no lead; two events of one partial are in one part."""
+    days = [days_before(n) for n in range(40)]  # of two months
+    events = [
+        event(
+            f"{kind} {day} {n}",
+            "view",
+            event_date=day,
+            event_at=at(day),
+            identifiers=None if kind == "guest" else {"member": f"M{n}"},
+        )
+        for day in days
+        for kind in ("guest", "member")
+        for n in range(3)
+    ] + [event(f"again {day}", "view", event_date=day, event_at=at(day), identifiers={"member": "M0"}) for day in days]
+    whole, parts = (
+        build_activity(frame(spark, silver.EVENTS, events), DAY, SHANGHAI, TIERS, "exclude", month_parts=month_parts)
+        for month_parts in (1, 3)
+    )
+    assert_df_equality(whole, parts, ignore_row_order=True)
+    assert whole.count() == 40 * 4
 
 
 def test_any_date_is_a_filter_and_rows_add_up_to_the_orders(spark: SparkSession) -> None:
