@@ -30,7 +30,7 @@ from transforms.contracts import (
     silver,
     vault,
     with_comments,
-)  # fmt: skip
+)
 from transforms.contracts.bronze import bronze_table
 from transforms.tags import tables_of
 

@@ -64,7 +64,7 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
         return {"settings": digest_of(json.dumps(settings)), "records": digest}
 
     @cache
-    def learnt_from() -> DataFrame:  # all of activity is looked through: not interpreted
+    def learnt_from() -> DataFrame:  # all of activity is looked through: outside of the interpreted blocks below
         return ctx.settled(known, rules.learning_customers)
 
     @cache
@@ -79,7 +79,7 @@ def learnt_models(ctx: JobContext, effective: date) -> tuple[Model, Model]:
             return fitted_potential(ctx.spark, sample, of_potential)
 
     def clusters() -> Model:
-        learnt_from()
+        learnt_from()  # here, not in the block: `then` reads it
         with ctx.interpreted(0):
             sample = cluster_sample(then(), of_clusters).toArrow().to_pandas()
             return fitted_clusters(ctx.spark, sample, of_clusters, rules.seed)
