@@ -126,7 +126,7 @@ def _plain(frame: DataFrame) -> list[Column]:
 def _named(frame: DataFrame, names: list[str]) -> list[Column]:
     kinds = dict(frame.dtypes)
     return [
-        (F.to_json(F.array_sort(F.map_entries(name))) if kinds[name].startswith("map") else F.col(f"`{name}`")).alias(
+        (F.to_json(F.sort_array(F.map_entries(name))) if kinds[name].startswith("map") else F.col(f"`{name}`")).alias(
             name
         )
         for name in names

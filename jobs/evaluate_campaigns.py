@@ -13,7 +13,7 @@ from transforms.campaigns.reviews import review_campaigns
 from transforms.contracts import gold, silver
 from transforms.funnels import count_funnels
 from transforms.identity.anchors import with_owner
-from transforms.visits import find_visits, page_heat, path_flows
+from transforms.visits import find_visits, page_heat, path_flows, ways_taken
 
 
 def run(ctx: JobContext) -> None:
@@ -45,12 +45,17 @@ def _funnels(ctx: JobContext, orders: DataFrame) -> None:
 
 def _visits(ctx: JobContext) -> None:
     visits = ctx.settled(find_visits(ctx.events(), ctx.run_date, ctx.settings.visits), ctx.event_count)
-    flows = path_flows(visits, ctx.run_date, ctx.settings.visits).coalesce(1)
-    heat = page_heat(visits, ctx.run_date).coalesce(1)
-    side_by_side(
-        lambda: ctx.tables.overwrite_slice(gold.PATH_FLOWS, flows, run_date=ctx.run_date),
-        lambda: ctx.tables.overwrite_slice(gold.PAGE_HEAT, heat, run_date=ctx.run_date),
-    )
+    side_by_side(lambda: _paths(ctx, visits), lambda: _heat(ctx, visits))
+
+
+def _paths(ctx: JobContext, visits: DataFrame) -> None:
+    ways = ctx.settled(ways_taken(visits), ctx.event_count)
+    flows = path_flows(ways, ctx.run_date, ctx.settings.visits).coalesce(1)
+    ctx.tables.overwrite_slice(gold.PATH_FLOWS, flows, run_date=ctx.run_date)
+
+
+def _heat(ctx: JobContext, visits: DataFrame) -> None:
+    ctx.tables.overwrite_slice(gold.PAGE_HEAT, page_heat(visits, ctx.run_date).coalesce(1), run_date=ctx.run_date)
 
 
 def _control(ctx: JobContext) -> DataFrame:

@@ -78,7 +78,7 @@ def _segments(ctx: JobContext, strategies: Mapping[str, Strategy]) -> DataFrame:
     """(customer_id, `segments`): those for which there is a strategy."""
     served = sorted({name for strategy in strategies.values() for name in strategy.segments})
     members = ctx.of_run_date(gold.SEGMENT_MEMBERS)
-    listed = F.array_sort(F.collect_list("segment")).alias("segments")
+    listed = F.sort_array(F.collect_list("segment")).alias("segments")
     return members.where(F.col("segment").isin(served)).groupBy("customer_id").agg(listed)
 
 
@@ -86,7 +86,7 @@ def _reach(ctx: JobContext, identities: DataFrame) -> DataFrame:
     """(customer_id, `reach`): types of identifiers by which somebody can be reached, and that are theirs for sure."""
     types = sorted({kind for channel in ctx.settings.contacts.channels.values() for kind in channel.reached_by})
     own = identities.where(is_certain() & F.col("identifier_type").isin(types))
-    return own.groupBy("customer_id").agg(F.array_sort(F.collect_set("identifier_type")).alias("reach"))
+    return own.groupBy("customer_id").agg(F.sort_array(F.collect_set("identifier_type")).alias("reach"))
 
 
 def _recommendations(ctx: JobContext) -> DataFrame:
@@ -95,7 +95,7 @@ def _recommendations(ctx: JobContext) -> DataFrame:
 
     def best(kind: str) -> Column:
         of_kind = F.when(F.col("kind") == kind, F.struct("rank", "product_id", "category"))
-        ranked = F.array_sort(F.collect_list(of_kind))
+        ranked = F.sort_array(F.collect_list(of_kind))
         return F.transform(ranked, lambda r: F.struct(r["product_id"], r["category"])).alias(kind)
 
     return rows.groupBy("customer_id").agg(best("goods"), best("finance"))

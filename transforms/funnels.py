@@ -180,7 +180,7 @@ def _ways(marked: DataFrame, funnels: Funnels) -> DataFrame:
         mask = F.col(f"mask_{number}")
         event = F.struct("at", _lowest(mask).alias("low"), mask.alias("mask"), "_key", f"place_{number}")
         event = event.cast("struct<at:bigint,low:bigint,mask:bigint,key:string,place:array<string>>")
-        lists.append(F.array_sort(F.collect_list(F.when(mask != 0, event))).alias(f"events_{number}"))
+        lists.append(F.sort_array(F.collect_list(F.when(mask != 0, event))).alias(f"events_{number}"))
     gathered = marked.groupBy("customer_id").agg(*lists)
     folded = [
         _fold(f"events_{number}", funnel).alias(f"way_{code}") for number, (code, funnel) in enumerate(funnels.items())

@@ -44,9 +44,9 @@ def find_visits(events: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
     Args:
         events: silver.events as known on `as_of`. Those without a lead identifier are nobody's visit.
 
-    Columns: the lead, `visit` (1, 2 … of it), `is_converting`, `step`, `at` (microseconds), `event_id`, `page`, `zone`
-    and `dwell_seconds`; key event_id. A visit is the events of one lead with at most `inactivity_minutes` between
-    neighbours, in the order of time, then event_id.
+    Columns: the lead, `visit` (1, 2 … of it), `is_converted` (the whole visit), `step`, `at` (microseconds),
+    `event_id`, `page`, `zone` and `dwell_seconds`; key event_id. A visit is the events of one lead with at most
+    `inactivity_minutes` between neighbours, in the order of time, then event_id.
     """
     since = as_of - timedelta(days=rules.look_back_days - 1)
     is_seen = F.col("event_date").between(F.lit(since), F.lit(as_of)) & F.col("lead_identifier").isNotNull()
@@ -64,28 +64,38 @@ def find_visits(events: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
     in_time = Window.partitionBy(*_LEAD).orderBy("at", "event_id")
     rest = F.col("at") - F.lag("at").over(in_time)
     is_first = rest.isNull() | (rest > rules.inactivity_minutes * 60_000_000)
-    return rows.withColumn("is_first", is_first.cast("int")).withColumn("visit", F.sum("is_first").over(in_time))
+    found = rows.withColumn("is_first", is_first.cast("int")).withColumn("visit", F.sum("is_first").over(in_time))
+    is_converted = F.max("is_converting").over(Window.partitionBy(*_LEAD, "visit"))
+    return found.withColumn("is_converted", is_converted).drop("is_first", "is_converting")
 
 
-def path_flows(visits: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
-    """Transitions between steps and the paths most taken, in the columns of gold.path_flows.
+def ways_taken(visits: DataFrame) -> DataFrame:
+    """(steps, sessions, converted): the different ways that visits took; a visit without a step took none.
+
+    Most visits go one of few ways, and what is said of a way by functions over its steps, which are never compiled, is
+    said once for all of them. Two ways that differ only in steps repeated at once may be two rows.
 
     Args:
         visits: `find_visits`.
+    """
+    said = F.when(F.col("step").isNotNull(), F.struct("at", "event_id", "step"))
+    gathered = visits.groupBy(*_LEAD, "visit", "is_converted").agg(F.sort_array(F.collect_list(said)).alias("events"))
+    taken = gathered.where(F.size("events") > 0).groupBy(F.col("events.step").alias("steps"))
+    counted = taken.agg(F.count("*").alias("sessions"), F.count_if("is_converted").alias("converted"))
+    is_new = F.filter("steps", lambda step, n: (n == 0) | (step != F.get("steps", n - 1)))
+    return counted.withColumn("steps", is_new)
+
+
+def path_flows(ways: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
+    """Transitions between steps and the paths most taken, in the columns of gold.path_flows.
+
+    Args:
+        ways: `ways_taken`, which are looked at four times.
 
     A step that is repeated at once is one step. A visit counts once for each transition, (start) and (end) included,
     so the shares of what follows (start) add up to 1. Paths of equal number are told in their own order.
     """
-    said = F.when(F.col("step").isNotNull(), F.struct("at", "event_id", "step"))
-    gathered = visits.groupBy(*_LEAD, "visit").agg(
-        F.array_sort(F.collect_list(said)).alias("events"), F.bool_or("is_converting").alias("is_converted")
-    )
-    # Said as `events.step`, Spark takes the steps out of the events for each of them anew.
-    steps = F.transform("events", lambda event: event["step"]).alias("steps")
-    is_new = F.filter("steps", lambda step, n: (n == 0) | (step != F.get("steps", n - 1)))
-    told = gathered.where(F.size("events") > 0).select("is_converted", steps)
-    walked = told.select("is_converted", is_new.alias("steps"))
-    return _transitions(walked, as_of).unionByName(_paths(walked, as_of, rules))
+    return _transitions(ways, as_of).unionByName(_paths(ways, as_of, rules))
 
 
 def page_heat(visits: DataFrame, as_of: date) -> DataFrame:
@@ -96,10 +106,8 @@ def page_heat(visits: DataFrame, as_of: date) -> DataFrame:
 
     A visit counts once for each page and zone, wherever in it the order comes.
     """
-    whole = Window.partitionBy(*_LEAD, "visit")
-    judged = visits.withColumn("is_converted", F.max("is_converting").over(whole))
     places = F.array(*[F.struct(F.lit(kind).alias("kind"), F.col(kind).alias("place")) for kind in ("page", "zone")])
-    placed = judged.select(*_LEAD, "visit", "is_converted", "dwell_seconds", F.inline(places)).where(
+    placed = visits.select(*_LEAD, "visit", "is_converted", "dwell_seconds", F.inline(places)).where(
         "place is not null"
     )
     of_visit = placed.groupBy("kind", "place", *_LEAD, "visit").agg(
@@ -126,18 +134,19 @@ def check_columns(rules: VisitRules) -> list[str]:
     ]
 
 
-def _transitions(walked: DataFrame, as_of: date) -> DataFrame:
+def _transitions(ways: DataFrame, as_of: date) -> DataFrame:
     whole = F.concat(F.array(F.lit(START)), "steps", F.array(F.lit(END)))
     pairs = F.transform(
         F.slice(whole, 1, F.size("steps") + 1),
         lambda step, n: F.struct(step.alias("from_step"), F.get(whole, n + 1).alias("to_step")),
     )
-    taken = walked.select("is_converted", F.inline(F.array_distinct(pairs)))
+    taken = ways.select("sessions", "converted", F.inline(F.array_distinct(pairs)))
     counted = taken.groupBy("from_step", "to_step").agg(
-        F.count("*").alias("sessions"), F.count_if("is_converted").alias("converted")
+        F.sum("sessions").alias("sessions"), F.sum("converted").alias("converted")
     )
-    seen = walked.select(F.explode(F.array_union(F.array(F.lit(START)), F.array_distinct("steps"))).alias("from_step"))
-    rows = counted.join(seen.groupBy("from_step").agg(F.count("*").alias("all_of_it")), "from_step")
+    steps = F.explode(F.array_union(F.array(F.lit(START)), F.array_distinct("steps"))).alias("from_step")
+    seen = ways.select("sessions", steps).groupBy("from_step").agg(F.sum("sessions").alias("all_of_it"))
+    rows = counted.join(seen, "from_step")
     return rows.select(
         F.lit(as_of).alias("run_date"),
         F.lit("transition").alias("kind"),
@@ -150,13 +159,13 @@ def _transitions(walked: DataFrame, as_of: date) -> DataFrame:
     )
 
 
-def _paths(walked: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
+def _paths(ways: DataFrame, as_of: date, rules: VisitRules) -> DataFrame:
     told = F.slice("steps", 1, rules.longest_path)
     more = F.when(F.size("steps") > rules.longest_path, F.array(F.lit("…"))).otherwise(F.array().cast("array<string>"))
-    counted = walked.groupBy(F.array_join(F.concat(told, more), _BETWEEN).alias("path")).agg(
-        F.count("*").alias("sessions"), F.count_if("is_converted").alias("converted")
+    counted = ways.groupBy(F.array_join(F.concat(told, more), _BETWEEN).alias("path")).agg(
+        F.sum("sessions").alias("sessions"), F.sum("converted").alias("converted")
     )
-    whole = walked.agg(F.count("*").alias("all_of_it"))
+    whole = ways.agg(F.sum("sessions").alias("all_of_it"))
     most = counted.orderBy(F.desc("sessions"), "path").limit(rules.top_paths)
     return most.crossJoin(F.broadcast(whole)).select(
         F.lit(as_of).alias("run_date"),

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from tests.builders import DAY, at, days_before, event, frame
 from transforms.contracts import conform, gold, silver
-from transforms.visits import END, START, VisitRules, check_columns, find_visits, page_heat, path_flows
+from transforms.visits import END, START, VisitRules, check_columns, find_visits, page_heat, path_flows, ways_taken
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -53,7 +53,7 @@ EVENTS = [
 def test_paths_and_transitions_are_counted_by_visit(spark: SparkSession) -> None:
     rules = shipped().model_copy(update={"longest_path": 3, "top_paths": 3})
     visits = find_visits(frame(spark, silver.EVENTS, EVENTS), DAY, rules)
-    rows = conform(path_flows(visits, DAY, rules), gold.PATH_FLOWS).collect()
+    rows = conform(path_flows(ways_taken(visits), DAY, rules), gold.PATH_FLOWS).collect()
     flows = {(row.from_step, row.to_step): (row.sessions, row.converted) for row in rows if row.kind == "transition"}
     assert flows == {
         (START, "home"): (3, 1),

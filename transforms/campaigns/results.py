@@ -85,7 +85,7 @@ def campaign_touches(events: DataFrame, orders: DataFrame, as_of: date, rules: C
         F.coalesce("content_type", F.lit(NONE)).alias("content_type"),
         F.coalesce(F.col("props")["cost"].try_cast("decimal(18,6)"), F.lit(0).cast("decimal(18,6)")).alias("cost"),
     )
-    listed = sent.groupBy("customer_id").agg(F.array_sort(F.collect_list(touch)).alias("touches"))
+    listed = sent.groupBy("customer_id").agg(F.sort_array(F.collect_list(touch)).alias("touches"))
     purchases = orders.where(F.col("is_purchase") & F.col("customer_id").isNotNull())
     bought = purchases.groupBy("customer_id").agg(F.collect_set("order_date").alias("bought"))
 

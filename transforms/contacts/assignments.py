@@ -38,7 +38,7 @@ def drawn(customer_id: Column, experiment_id: str, salt: str, shares: Mapping[st
 
 def recorded_variants(assignments: DataFrame, identities: DataFrame, as_of: date) -> DataFrame:
     """(customer_id, `variants`: experiment to variant), as recorded up to `as_of`; key customer_id."""
-    entries = F.array_sort(F.collect_list(F.struct("experiment_id", "variant")))
+    entries = F.sort_array(F.collect_list(F.struct("experiment_id", "variant")))
     variants = assigned_variants(assignments, identities, as_of)
     return variants.groupBy("customer_id").agg(F.map_from_entries(entries).alias("variants"))
 

@@ -57,7 +57,7 @@ def plan_contacts(people: DataFrame, as_of: date, strategies: Strategies, rules:
         {f"_{code}": F.when(_concerns(s, day), _judged(code, s, rules, as_of)) for code, s in acting.items()}
     )
     proposed = judged.withColumns({f"_{code}": _candidate(code, s) for code, s in acting.items()})
-    candidates = F.array_sort(F.array_compact(F.array(*[f"_{code}" for code in acting])))
+    candidates = F.sort_array(F.array_compact(F.array(*[f"_{code}" for code in acting])))
     decided = proposed.withColumn("_candidates", candidates).withColumn("_d", F.explode(_decisions(rules)))
     return _told(decided, as_of, day, acting, rules)
 
@@ -116,7 +116,7 @@ def _channels(strategy: Strategy, rules: ContactRules) -> Column:
             F.lit(name).alias("channel"),
         )
         ranked.append(F.when(reaches & ~F.array_contains("closed", name), rank))
-    return F.transform(F.array_sort(F.array_compact(F.array(*ranked))), lambda rank: rank["channel"])
+    return F.transform(F.sort_array(F.array_compact(F.array(*ranked))), lambda rank: rank["channel"])
 
 
 def _candidate(code: str, strategy: Strategy) -> Column:

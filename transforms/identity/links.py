@@ -95,7 +95,7 @@ def with_decisions(links: DataFrame, decided: DataFrame) -> DataFrame:
             F.min("first_arrival_date").alias("first_arrival_date"),
             F.max("last_seen_at").alias("last_seen_at"),
             F.sum("event_count").alias("event_count"),
-            F.array_sort(F.array_distinct(F.flatten(F.collect_list("sources")))).alias("sources"),
+            F.sort_array(F.array_distinct(F.flatten(F.collect_list("sources")))).alias("sources"),
             F.max("probability").alias("probability"),
         )
     )

@@ -30,6 +30,7 @@ from transforms.stores import Stores, is_of_type, region_of
 _SOLD = ("orders", "activity", "events")  # frames whose rows know customer, store and channel
 _PLACE_KEY = ("place", "region", "store_id", "channel", "category", "knows_segment", "segment")
 _SEGMENT = "segment"
+_KEYS = ("kind", _SEGMENT, "store_id", "channel", "category")
 
 
 def report_kpis(
@@ -54,7 +55,8 @@ def report_kpis(
         *[F.sum(contribution(value, plan)).alias(name) for name, value in counted.items()], F.lit(1).alias("is_there")
     )
     # Amounts need no customers: they are summed before they are put to their places, not 5 times by customer.
-    amounts = _placed(_cells(frames, plan, plan.amounts, ()), plan, listed).groupBy(*_PLACE_KEY)
+    told = summed(_told(frames, plan, plan.amounts), _KEYS, plan.amounts, plan)
+    amounts = _placed(told, plan, listed).groupBy(*_PLACE_KEY)
     added = {name: plan.sums[v.reading, v.what] for v, name in plan.values.items() if v.what != CUSTOMERS}
     sums = amounts.agg(*[F.expr(f"sum({s})").alias(name) for name, s in added.items()], F.lit(1).alias("is_there"))
     per_place = counts.unionByName(sums, allowMissingColumns=True)
@@ -63,30 +65,27 @@ def report_kpis(
 
 def per_customer(frames: Mapping[str, DataFrame], plan: Plan, stores: Stores, columns: Sequence[str]) -> DataFrame:
     """What each customer did, in columns of the plan, at each place and set of places; guests together are null."""
-    # Moved by customer before each cell is put to some six sets of places, which then are summed where they are.
-    cells = _cells(frames, plan, columns, ("customer_id",)).repartition("customer_id")
-    placed = _placed(cells, plan, stores)
+    placed = _placed(_told(frames, plan, columns), plan, stores)
     return summed(placed, (*_PLACE_KEY, "customer_id"), columns, plan)
 
 
-def _cells(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str], whose: Sequence[str]) -> DataFrame:
-    """Partial sums by kind of frame, `whose`, segment, store_id, channel and category; null customers are guests.
+def _told(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str]) -> DataFrame:
+    """What rows of all frames say: columns of the plan, with _KEYS and customer_id, which is null for guests.
 
-    `kind` says which places a cell knows: of sales all, of customers only the segment, of stock no segment.
+    `kind` says which places a row knows: of sales all, of customers only the segment, of stock no segment. Rows with
+    nothing for the columns are left out before they move. They move by customer to their segment, and then no more as
+    long as only rows of customers are asked for: sums by place do not lead away from the customer.
     """
     customers = frames["customers"]
-    segments = customers.select("customer_id", _SEGMENT)
     known = [_of_sales(frames[name], name, columns, plan) for name in _SOLD if plan.readings(name)]
     known += [_of_customers(frames["touches"], "touches", columns, plan)] if plan.readings("touches") else []
-    parts = [reduce(_with, known).join(segments, "customer_id", "left")] if known else []
-    parts += [_of_campaigns(frames["campaigns"], columns, plan)] if plan.readings("campaigns") else []
-    parts += [_of_stock(frames["stock"], columns, plan)] if plan.readings("stock") else []
-    keys = ("kind", *whose, _SEGMENT, "store_id", "channel", "category")
-    everybody = _of_customers(customers, "customers", columns, plan, _SEGMENT)
-    if not parts:
-        return summed(everybody, keys, columns, plan)
-    cells = summed(reduce(_with, parts), keys, columns, plan)
-    return _with(cells.where(is_relevant(cells, columns, plan)), summed(everybody, keys, columns, plan))
+    relevant = [rows.where(is_relevant(rows, columns, plan)) for rows in known]
+    everybody = _of_customers(customers, "customers", columns, plan)
+    segments = customers.select("customer_id", _SEGMENT)
+    parts = [reduce(_with, [*relevant, everybody]).join(segments, "customer_id", "left")]
+    parts += [_of_campaigns(frames["campaigns"], columns, plan)] if measured("campaigns", columns, plan) else []
+    parts += [_of_stock(frames["stock"], columns, plan)] if measured("stock", columns, plan) else []
+    return reduce(_with, parts)
 
 
 def _of_sales(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan) -> DataFrame:
@@ -105,11 +104,11 @@ def _of_sales(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan) -
     return rows.withColumn("category", F.when(is_by_category, F.coalesce("category", F.lit(UNKNOWN))))
 
 
-def _of_customers(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan, *more: str) -> DataFrame:
+def _of_customers(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan) -> DataFrame:
     """Rows that know their customer only."""
     rows = reached(frame, name, plan)
     return rows.select(
-        F.lit("customer").alias("kind"), "customer_id", *more, *_no("store_id", "channel", "category"),
+        F.lit("customer").alias("kind"), "customer_id", *_no("store_id", "channel", "category"),
         *measured(name, columns, plan),
     )  # fmt: skip
 
@@ -144,8 +143,8 @@ def _place_sets(plan: Plan, stores: Stores) -> list[tuple[str, ...]]:
     return [places for places in dict.fromkeys([(), *sets]) if has_regions or "region" not in places]
 
 
-def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
-    """Cells once for each set of places that they know, with null in the places of the other sets."""
+def _placed(rows: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
+    """Rows once for each set of places that they know, with null in the places of the other sets."""
     values = {
         "region": F.coalesce(region_of(F.col("store_id"), stores), F.lit(UNKNOWN)),
         **{place: F.coalesce(place, F.lit(UNKNOWN)) for place in ("store_id", "channel", "category")},
@@ -155,16 +154,15 @@ def _placed(cells: DataFrame, plan: Plan, stores: Stores) -> DataFrame:
     for places in _place_sets(plan, stores):
         here = [(values[place] if place in places else nothing).alias(place) for place in PLACES if place != _SEGMENT]
         copies.append(F.when(_knows(places), F.struct(F.lit(place_name(places)).alias("place"), *here)))
-    keys = ("kind", _SEGMENT, "store_id", "channel", "category")
-    kept = [name for name in cells.columns if name not in keys]
+    kept = [name for name in rows.columns if name not in _KEYS]
     knows_segment = (F.col("kind") != "stock").alias("knows_segment")
     # Rows of no place are left out after, not by `array_compact`: that is never compiled, and these are millions.
-    placed = cells.select(F.inline(F.array(*copies)), knows_segment, _SEGMENT, *kept)
+    placed = rows.select(F.inline(F.array(*copies)), knows_segment, _SEGMENT, *kept)
     return placed.where("place is not null")
 
 
 def _knows(places: tuple[str, ...]) -> Column:
-    """Whether a cell knows these places."""
+    """Whether a row knows these places."""
     if "category" in places:
         return F.col("category").isNotNull()
     if "channel" in places:
