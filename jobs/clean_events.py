@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs.runtime.job import JobContext, main
 from jobs.runtime.tables import among
 from transforms.contracts import ops, silver
-from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, events_of
+from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, events_of, repeated_ids, with_ids
 from transforms.rejects import rejected_records
 from transforms.sources import Source, apply_records
 
@@ -30,12 +30,12 @@ def run(ctx: JobContext) -> None:
         ctx.progress.note("nothing new has arrived: silver.events stays as it is")
         return
     size = sum(slice_.rows_read for slice_ in due)
-    with ctx.interpreted(size):
+    with ctx.interpreted(size), ctx.spread(coming=size):
         rows = _judged(ctx, due)
         incoming = events_of(rows, ctx.settings.identity.linking)
-        marked = ctx.settled(drop_copies(incoming, _known_copies(ctx, rows)), size)
-        counted = _count(rows, marked)  # first of all: after a write to silver.events Spark would mark again
-        _write_events(ctx, marked, counted)
+        single, copies = _by_copies(ctx, incoming, _known_copies(ctx, rows))
+        counted = _count(rows, copies)
+        _write_events(ctx, single, copies, counted)
         _write_refused(ctx, due, rows)
         _write_ledger(ctx, due, counted)
         _write_warnings(ctx, rows)
@@ -110,42 +110,75 @@ def _known_copies(ctx: JobContext, rows: DataFrame) -> DataFrame | None:
     if not dates:
         return None
     same = known.where(F.col("event_date").isin(dates)).join(ids, "event_id", "left_semi")
-    return same.withColumn("_content_hash", content_hash()).select("event_id", *ORDER_OF_COPIES)
+    copies = same.withColumn("_content_hash", content_hash()).select("event_id", *ORDER_OF_COPIES)
+    return ctx.settled(copies, 0)  # without its plan: silver.events is written next
 
 
-def _count(rows: DataFrame, marked: DataFrame) -> dict[tuple[str, date | None], Row]:
-    """What became of each slice's rows and events, in one pass; as many as files, so collected."""
-    is_new = F.col("_status") == "accepted"
-    of_row = marked.groupBy("_source_file", "_row_number").agg(
-        F.bool_or(F.col("_status") != "duplicate").alias("is_accepted"),
-        F.count_if(is_new).alias("events"),
-        F.count_if("_replaces_known").alias("replaced"),
-        F.count_if(is_new & (F.col("event_date") < F.col("arrival_date"))).alias("late"),
+def _by_copies(ctx: JobContext, incoming: DataFrame, known: DataFrame | None) -> tuple[DataFrame, DataFrame]:
+    """The events of which there is one, and `drop_copies` of the others, which are settled: few, as a rule."""
+    repeated = ctx.settled(repeated_ids(incoming, known), 0)
+    if repeated.count() <= _BROADCAST_IDS:
+        repeated = F.broadcast(repeated)
+    copies = ctx.settled(drop_copies(with_ids(incoming, repeated, True), known), 0)
+    return with_ids(incoming, repeated, False), copies
+
+
+def _count(rows: DataFrame, copies: DataFrame) -> dict[tuple[str, date | None], Row]:
+    """What became of each slice's rows and events; as many as files, so collected.
+
+    All rows with events count as accepted, and all their events; then what copies take off.
+    """
+    told = rows.select(
+        "_source_file", "_arrival_date", F.size("_problems").alias("_p"), "_is_ignored",
+        F.posexplode_outer("_events.event_date").alias("_place", "_date"),
+    )  # fmt: skip
+    is_row, is_event = F.coalesce("_place", F.lit(0)) == 0, (F.col("_p") == 0) & F.col("_place").isNotNull()
+    whole = told.groupBy("_source_file", "_arrival_date").agg(
+        F.count_if(is_row & is_event).alias("accepted"),
+        F.count_if(is_row & (F.col("_p") > 0)).alias("rejected"),
+        F.count_if(is_row & F.col("_is_ignored")).alias("ignored"),
+        F.count_if(is_event).alias("events"),
+        F.count_if(is_event & (F.col("_date") < F.col("_arrival_date"))).alias("late"),
     )
-    judged = rows.select("_source_file", "_row_number", "_arrival_date", F.size("_problems").alias("_p"), "_is_ignored")
-    counted = (
-        judged.join(of_row, ["_source_file", "_row_number"], "left")
-        .groupBy("_source_file", "_arrival_date")
-        .agg(
-            F.count_if("is_accepted").alias("accepted"),
-            F.count_if(~F.col("is_accepted")).alias("duplicate"),
-            F.count_if(F.col("_p") > 0).alias("rejected"),
-            F.count_if("_is_ignored").alias("ignored"),
-            *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("events", "replaced", "late")],
-        )
-    )
+    taken_off = _taken_off(copies)
+    names = [name for name in taken_off.columns if not name.startswith("_")]
+    both = whole.unionByName(taken_off, allowMissingColumns=True)
+    sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("rejected", "ignored", *names)]
+    counted = both.groupBy("_source_file", "_arrival_date").agg(*sums)
     return {(row._source_file, row._arrival_date): row for row in counted.collect()}
 
 
-def _write_events(ctx: JobContext, marked: DataFrame, counted: dict[tuple[str, date | None], Row]) -> None:
+def _taken_off(copies: DataFrame) -> DataFrame:
+    """By slice, what copies take off its rows and events: a row of which all events are duplicates is one."""
+    is_new = F.col("_status") == "accepted"
+    of_row = copies.groupBy("_source_file", F.col("arrival_date").alias("_arrival_date"), "_row_number").agg(
+        (F.count_if(F.col("_status") == "duplicate") == F.max("_events_of_row")).alias("is_duplicate"),
+        F.count_if(~is_new).alias("lost"),
+        F.count_if(~is_new & (F.col("event_date") < F.col("arrival_date"))).alias("late"),
+        F.count_if("_replaces_known").alias("replaced"),
+    )
+    duplicate = F.count_if("is_duplicate")
+    return of_row.groupBy("_source_file", "_arrival_date").agg(
+        duplicate.alias("duplicate"),
+        (-duplicate).alias("accepted"),
+        (-F.sum("lost")).alias("events"),
+        (-F.sum("late")).alias("late"),
+        F.sum("replaced").alias("replaced"),
+    )
+
+
+def _write_events(
+    ctx: JobContext, single: DataFrame, copies: DataFrame, counted: dict[tuple[str, date | None], Row]
+) -> None:
     """Append the accepted events; where an earlier copy turned up late, its dates are rewritten instead."""
-    accepted = marked.where("_status = 'accepted'").select(*silver.EVENTS.column_names)
+    names = silver.EVENTS.column_names
+    accepted = single.select(*names).unionByName(copies.where("_status = 'accepted'").select(*names))
     events, replaced, late = (sum(row[name] for row in counted.values()) for name in ("events", "replaced", "late"))
     is_first = not ctx.tables.exists(silver.EVENTS)
     if ctx.cleans_all:
         ctx.tables.replace(silver.EVENTS, accepted)
     elif replaced:
-        _rewrite_dates(ctx, marked, accepted)
+        _rewrite_dates(ctx, copies, accepted)
     elif events or is_first:
         ctx.tables.append(silver.EVENTS, accepted)
     ctx.facts["events"] = events
@@ -153,10 +186,10 @@ def _write_events(ctx: JobContext, marked: DataFrame, counted: dict[tuple[str, d
         ctx.progress.note(f"{late:,} events are older than their arrival date: their dates are restated")
 
 
-def _rewrite_dates(ctx: JobContext, marked: DataFrame, accepted: DataFrame) -> None:
+def _rewrite_dates(ctx: JobContext, copies: DataFrame, accepted: DataFrame) -> None:
     """Replace the dates of the new events and of the copies that give way, in one commit."""
     known = ctx.tables.read(silver.EVENTS)
-    losers = known.join(marked.where("_replaces_known").select("event_id"), "event_id", "left_semi")
+    losers = known.join(copies.where("_replaces_known").select("event_id"), "event_id", "left_semi")
     days = accepted.select("event_date").union(losers.select("event_date")).distinct().collect()
     dates = [row.event_date for row in days]
     kept = known.where(F.col("event_date").isin(dates)).join(losers.select("event_id"), "event_id", "left_anti")

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime.job import JobContext, main
-from jobs.runtime.learnt_models import centres_of, learnt_models, nothing_learnt
+from jobs.runtime.learnt_models import learnt_models
 from jobs.runtime.models import Model, date_of, with_decimals, write_checks
 from jobs.runtime.reviews import reviewed_customers
 from jobs.runtime.value_models import value_date, value_model
@@ -16,6 +16,7 @@ from transforms.loans.reviews import with_reviews
 from transforms.values.churn import with_churn
 from transforms.values.clusters import with_behaviour_cluster
 from transforms.values.finance import EVENT_COLUMNS, EVENT_TYPES, with_finance
+from transforms.values.learning import centres_of, nothing_learnt
 from transforms.values.potential import with_potential_reasons, with_potential_score
 from transforms.values.purchases import purchase_histories
 from transforms.values.scoring import score_values

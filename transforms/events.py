@@ -12,6 +12,7 @@ from transforms.contracts import silver
 # Which copy of an event stays: the earliest arrival, then event time, then content; the place it was read from
 # decides between equal copies, so that also lineage is the same whatever the order of files.
 ORDER_OF_COPIES = ("arrival_date", "event_at", "_content_hash", "_source_file", "_row_number")
+_ID = "_id_hash"
 
 
 def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
@@ -22,10 +23,13 @@ def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
         linking_types: identifier types that may lead, strongest first.
 
     Returns:
-        silver.events' columns; one row per event of each row, copies not yet removed.
+        silver.events' columns and `_events_of_row`, how many there are of the same row; one row per event, copies not
+        yet removed.
     """
-    exploded = judged.where(F.size("_problems") == 0).select(F.explode("_events").alias("event")).select("event.*")
-    return with_lead(exploded, linking_types).select(*silver.EVENTS.column_names)
+    of_row = F.size("_events").alias("_events_of_row")
+    exploded = judged.where(F.size("_problems") == 0).select(of_row, F.explode("_events").alias("event"))
+    led = with_lead(exploded.select("event.*", "_events_of_row"), linking_types)
+    return led.select(*silver.EVENTS.column_names, "_events_of_row")
 
 
 def with_lead(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
@@ -35,11 +39,32 @@ def with_lead(events: DataFrame, linking_types: Sequence[str]) -> DataFrame:
     return events.withColumn("lead_identifier_type", lead).withColumn("lead_identifier", F.col("identifiers")[lead])
 
 
+def repeated_ids(incoming: DataFrame, known: DataFrame | None) -> DataFrame:
+    """64 bits of each event id that is there more than once, in the incoming events or in them and the table.
+
+    Few events have copies, and whole rows need not move to find which: their ids' bits do. Of two ids of the same
+    bits (one pair in 10^19) both are taken for repeated, and then judged by the whole id.
+
+    Args:
+        incoming, known: as `drop_copies` takes them.
+    """
+    bits = F.xxhash64("event_id").alias(_ID)
+    ids = incoming.select(bits) if known is None else incoming.select(bits).union(known.select(bits))
+    return ids.groupBy(_ID).agg(F.count("*").alias("copies")).where("copies > 1").select(_ID)
+
+
+def with_ids(events: DataFrame, ids: DataFrame, is_among: bool) -> DataFrame:
+    """The events whose id is among `repeated_ids`, or those whose is not."""
+    marked = events.withColumn(_ID, F.xxhash64("event_id"))
+    return marked.join(ids, _ID, "left_semi" if is_among else "left_anti").drop(_ID)
+
+
 def drop_copies(incoming: DataFrame, known: DataFrame | None) -> DataFrame:
     """Mark every incoming event as `accepted`, `known` (this very row is in the table already) or `duplicate`.
 
     Args:
-        incoming: silver.events' columns; several rows may share an event_id.
+        incoming: silver.events' columns; several rows may share an event_id. Of an event that `repeated_ids` does not
+            name the answer is known: accepted.
         known: rows of silver.events that may hold the same ids (event_id and ORDER_OF_COPIES' columns); None when
             there is no table yet.
 
@@ -65,7 +90,7 @@ def drop_copies(incoming: DataFrame, known: DataFrame | None) -> DataFrame:
         .otherwise(F.lit("duplicate"))
     )
     replaces = wins & best.isNotNull() & ~F.coalesce(is_same, F.lit(False)) & (status == "accepted")
-    return joined.select(*silver.EVENTS.column_names, status.alias("_status"), replaces.alias("_replaces_known"))
+    return joined.select(*incoming.columns, status.alias("_status"), replaces.alias("_replaces_known"))
 
 
 def content_hash() -> Column:

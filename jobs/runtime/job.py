@@ -203,13 +203,16 @@ class JobContext:
         """
         return self.interpreted(self.event_count // _RESTATED)
 
-    def spread(self) -> AbstractContextManager[None]:
+    def spread(self, coming: int = 0) -> AbstractContextManager[None]:
         """Shuffles of this block have more parts than the settings say where events are many: a task's must fit memory.
 
         Four parts of eight million events ran out of 8 GB of heap; Spark itself joins parts that turn out small. So
         have months of clustered tables, which one task would sort and write alone.
+
+        Args:
+            coming: events that the block adds to those that are known.
         """
-        wanted = -(-self.event_count_so_far // _ROWS_PER_PARTITION)
+        wanted = -(-(self.event_count_so_far + coming) // _ROWS_PER_PARTITION)
         self.tables.month_parts = max(1, wanted // _PARTITIONS_PER_MONTH_PART)
         has, ours = str(self.spark.conf.get(_PARTITIONS)), str(self.settings.spark.get(_PARTITIONS, _OF_SPARK))
         is_given = has != ours  # by spark-submit, whose settings stay

@@ -32,5 +32,7 @@ def test_many_events_are_shuffled_in_more_parts(
             assert spark.conf.get(PARTITIONS) == partitions
             assert ctx.tables.month_parts == month_parts
         assert spark.conf.get(PARTITIONS) == ours
+        with ctx.spread(coming=5_000_000):  # a night that is about to add as many
+            assert int(spark.conf.get(PARTITIONS)) == -(-(rows + 5_000_000) // 500_000)
     with ctx.kept_events(rows), configured(spark, {PARTITIONS: "3"}), ctx.spread():
         assert spark.conf.get(PARTITIONS) == "3"

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from tests.builders import DAY, at, days_before, event, frame
 from transforms.contracts import conform, silver
-from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, with_lead
+from transforms.events import ORDER_OF_COPIES, content_hash, drop_copies, repeated_ids, with_ids, with_lead
 
 Rows = list[dict[str, Any]]
 LINKING = ["member", "phone", "device"]
@@ -36,8 +36,13 @@ def test_lead_is_the_strongest_usable_identifier(spark: SparkSession) -> None:
 def marked(spark: SparkSession, incoming: Rows, known: Rows | None) -> dict[tuple[str, str, int], tuple[str, bool]]:
     """(event, file, row) to (status, whether the copy in the table gives way)."""
     table = None if known is None else known_copies(frame(spark, silver.EVENTS, known))
-    rows = drop_copies(frame(spark, silver.EVENTS, incoming), table).collect()
-    return {(r.event_id, r._source_file, r._row_number): (r._status, r._replaces_known) for r in rows}
+    events = frame(spark, silver.EVENTS, incoming)
+    ids = repeated_ids(events, table)
+    copies = drop_copies(with_ids(events, ids, True), table).collect()
+    alone = with_ids(events, ids, False).collect()
+    assert len(copies) + len(alone) == len(incoming)
+    found = {(r.event_id, r._source_file, r._row_number): (r._status, r._replaces_known) for r in copies}
+    return found | {(r.event_id, r._source_file, r._row_number): ("accepted", False) for r in alone}
 
 
 def known_copies(events: DataFrame) -> DataFrame:

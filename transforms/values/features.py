@@ -95,7 +95,7 @@ def scale_of(features: npt.NDArray[np.float64]) -> tuple[list[float], list[float
 def scaled(features: npt.NDArray[np.float64], means: Sequence[float], deviations: Sequence[float]) -> Any:
     """The columns as deviations from their mean, in standard deviations; unknown values are 0, and constant columns.
 
-    Exactly 0: MLlib divides by the deviation that it finds itself, and what rounding leaves of a constant blows up.
+    Exactly 0, so that what rounding leaves of a constant tells nobody from the others.
     """
     varies = np.asarray(deviations) > 0
     standardised = (features - np.asarray(means)) / np.where(varies, deviations, 1.0)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pyspark.sql import SparkSession
 
-from jobs.runtime.learnt_models import centres_of, fitted_clusters, fitted_potential, nothing_learnt
 from transforms.values.clusters import ClusterRules
+from transforms.values.learning import centres_of, fitted_clusters, fitted_potential, nothing_learnt
 from transforms.values.potential import PotentialModelRules
 
 SECTION = yaml.safe_load((Path(__file__).parents[2] / "conf" / "value.yaml").read_text(encoding="utf-8"))["value"]
@@ -48,12 +47,12 @@ def people(number: int = 2_000) -> pd.DataFrame:
     )
 
 
-def test_potential_learns_what_was_planted(spark: SparkSession) -> None:
-    model = fitted_potential(spark, people(), potential_rules())
+def test_potential_learns_what_was_planted() -> None:
+    model = fitted_potential(people(), potential_rules())
     assert model["coefficients"][0] > 1  # of a standardised feature with a true weight near 2, some of it below the cut
     assert abs(model["coefficients"][1]) < 0.3
     assert model["coefficients"][2] == 0  # what never varies says nothing, and spoils nothing
-    assert model == fitted_potential(spark, people(), potential_rules())
+    assert model == fitted_potential(people(), potential_rules())
 
     checks = pd.DataFrame(model["checks"]).set_index(["check", "bin"])
     assert checks.loc[("precondition", "positives"), "is_passed"]
@@ -67,26 +66,26 @@ def test_potential_learns_what_was_planted(spark: SparkSession) -> None:
     assert checks.loc[("lift", "10"), "actual"] < 0.5
 
 
-def test_too_little_to_learn_from_is_said(spark: SparkSession) -> None:
+def test_too_little_to_learn_from_is_said() -> None:
     few = people().assign(after=lambda frame: np.where(np.arange(len(frame)) < 100, frame["after"], 0.0))
     for sample, check in (
         (few, "positive_share"),
         (people(60), "positives"),
         (people().assign(after=0.0), "positives"),
     ):
-        model = fitted_potential(spark, sample, potential_rules())
+        model = fitted_potential(sample, potential_rules())
         assert model["intercept"] is None
         found = {row["bin"]: row for row in model["checks"]}
         assert not found[check]["is_passed"]
         assert found[check]["note"] == "too few to learn from: no model"
-    clusters = fitted_clusters(spark, people(20), ClusterRules(**SECTION["clusters"]), 1)
+    clusters = fitted_clusters(people(20), ClusterRules(**SECTION["clusters"]), 1)
     assert (clusters["clusters"], clusters["checks"][0]["is_passed"]) == ([], False)
     potential, none = nothing_learnt("too early")
     assert (potential["intercept"], none["clusters"], centres_of(none)) == (None, [], [])
     assert [check["note"] for model in (potential, none) for check in model["checks"]] == ["too early"] * 2
 
 
-def test_clusters_find_what_was_planted(spark: SparkSession) -> None:
+def test_clusters_find_what_was_planted() -> None:
     rules = ClusterRules(
         clusters=3, features={"view_count_14d": "浏览", "order_count_365d": "购买"}, least_customers=100
     )
@@ -96,14 +95,14 @@ def test_clusters_find_what_was_planted(spark: SparkSession) -> None:
     sample = pd.DataFrame(
         {"customer_id": [f"C{n:05d}" for n in range(600)], **{f"feature_{i}": np.log1p(counts[:, i]) for i in range(2)}}
     )
-    model = fitted_clusters(spark, sample, rules, 1)
+    model = fitted_clusters(sample, rules, 1)
     assert [(c["number"], c["customers"]) for c in model["clusters"]] == [(1, 200), (2, 200), (3, 200)]
     assert [set(c["name"].split("+")) for c in model["clusters"]] == [
         {"high_order_count_365d", "low_view_count_14d"},
         {"high_view_count_14d", "low_order_count_365d"},
         {"low_view_count_14d", "low_order_count_365d"},  # did least, so comes last
     ]
-    assert model == fitted_clusters(spark, sample, rules, 1)
+    assert model == fitted_clusters(sample, rules, 1)
     centres = {(row["behaviour_cluster"], row["feature"]): row for row in centres_of(model)}
     of_viewers = counts[kinds == 0][:, 0].mean()
     assert centres[model["clusters"][1]["name"], "view_count_14d"]["mean"] == pytest.approx(of_viewers)
