@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from transforms.values.clusters import ClusterRules
+from transforms.values.features import scaled
 from transforms.values.learning import centres_of, fitted_clusters, fitted_potential, nothing_learnt
-from transforms.values.potential import PotentialModelRules
+from transforms.values.potential import PotentialModelRules, labelled
 
 SECTION = yaml.safe_load((Path(__file__).parents[2] / "conf" / "value.yaml").read_text(encoding="utf-8"))["value"]
 
@@ -66,6 +67,29 @@ def test_potential_learns_what_was_planted() -> None:
     assert checks.loc[("lift", "10"), "actual"] < 0.5
 
 
+def test_no_other_weights_lose_less() -> None:
+    """Mean log-loss and half the penalty of the squared weights, worked out here for weights beside those found."""
+    rules = potential_rules()
+    model = fitted_potential(people(), rules)
+    judged, _ = labelled(people(), rules.share)
+    learnt = judged[~judged["is_held_out"]]
+    known = scaled(learnt[["feature_0", "feature_1", "feature_2"]].to_numpy(), model["means"], model["deviations"])
+    sign = np.where(learnt["is_positive"], 1, -1)
+
+    def lost(coefficients: list[float], intercept: float) -> float:
+        sums = known @ np.array(coefficients) + intercept
+        return float(
+            np.log(1 + np.exp(-sign * sums)).mean() + float(rules.regularisation) / 2 * np.square(coefficients).sum()
+        )
+
+    found = [*model["coefficients"], model["intercept"]]
+    least = lost(found[:-1], found[-1])
+    for place in range(len(found)):
+        for step in (-0.01, 0.01):
+            other = [value + step * (number == place) for number, value in enumerate(found)]
+            assert lost(other[:-1], other[-1]) > least
+
+
 def test_too_little_to_learn_from_is_said() -> None:
     few = people().assign(after=lambda frame: np.where(np.arange(len(frame)) < 100, frame["after"], 0.0))
     for sample, check in (
@@ -108,3 +132,9 @@ def test_clusters_find_what_was_planted() -> None:
     assert centres[model["clusters"][1]["name"], "view_count_14d"]["mean"] == pytest.approx(of_viewers)
     shares = [check["actual"] for check in model["checks"] if check["check"] == "size"]
     assert shares == [round(1 / 3, 6)] * 3
+
+
+def test_who_is_like_each_other_is_one_cluster_though_more_were_asked_for() -> None:
+    rules = ClusterRules(clusters=4, features={"view_count_14d": "浏览"}, least_customers=10)
+    alike = pd.DataFrame({"customer_id": [f"C{n:03d}" for n in range(90)], "feature_0": [0.0] * 60 + [1.0] * 30})
+    assert [cluster["customers"] for cluster in fitted_clusters(alike, rules, 1)["clusters"]] == [30, 60]

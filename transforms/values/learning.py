@@ -25,7 +25,7 @@ from transforms.values.potential import PotentialModelRules, deciles, labelled, 
 Model = dict[str, Any]  # numbers and texts, as they are stored
 Numbers = npt.NDArray[np.float64]
 FITTED_BY = "scipy"  # models that were fitted another way are fitted again
-_STARTS, _STEPS = 4, 50  # of k-means: of 30,000 customers 0.2 s
+_STARTS, _STEPS = 4, 50  # of k-means: 30,000 customers take about a second
 
 
 def nothing_learnt(note: str) -> tuple[Model, Model]:
@@ -155,12 +155,16 @@ def _logistic_regression(features: Numbers, is_positive: Numbers, penalty: float
 
 
 def _centres(features: Numbers, clusters: int, seed: int) -> Numbers:
-    """Centres of k-means (Lloyd) from starting points far from each other (k-means++), the best of a few starts."""
+    """Centres of k-means (Lloyd) from starting points far from each other (k-means++), the best of a few starts.
+
+    Of fewer different customers than clusters, each is a centre.
+    """
+    most = min(clusters, len(np.unique(features, axis=0)))
     tried = []
     for start in range(_STARTS):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # fewer different customers than clusters: some are empty
-            centres, places = kmeans2(features, clusters, iter=_STEPS, minit="++", seed=seed + start)
+            warnings.simplefilter("ignore", UserWarning)  # a cluster that lost all its customers stays where it was
+            centres, places = kmeans2(features, most, _STEPS, minit="++", rng=np.random.default_rng(seed + start))
         tried.append((float(((features - centres[places]) ** 2).sum()), start, centres))
     return min(tried, key=lambda one: one[:2])[2]
 
