@@ -12,7 +12,7 @@ from transforms.contracts import silver
 # Which copy of an event stays: the earliest arrival, then event time, then content; the place it was read from
 # decides between equal copies, so that also lineage is the same whatever the order of files.
 ORDER_OF_COPIES = ("arrival_date", "event_at", "_content_hash", "_source_file", "_row_number")
-_ID = "_id_hash"
+_ID = "_id_bits"
 
 
 def events_of(judged: DataFrame, linking_types: Sequence[str]) -> DataFrame:
@@ -48,15 +48,19 @@ def repeated_ids(incoming: DataFrame, known: DataFrame | None) -> DataFrame:
     Args:
         incoming, known: as `drop_copies` takes them.
     """
-    bits = F.xxhash64("event_id").alias(_ID)
+    bits = _bits_of_id().alias(_ID)
     ids = incoming.select(bits) if known is None else incoming.select(bits).union(known.select(bits))
     return ids.groupBy(_ID).agg(F.count("*").alias("copies")).where("copies > 1").select(_ID)
 
 
 def with_ids(events: DataFrame, ids: DataFrame, is_among: bool) -> DataFrame:
     """The events whose id is among `repeated_ids`, or those whose is not."""
-    marked = events.withColumn(_ID, F.xxhash64("event_id"))
+    marked = events.withColumn(_ID, _bits_of_id())
     return marked.join(ids, _ID, "left_semi" if is_among else "left_anti").drop(_ID)
+
+
+def _bits_of_id() -> Column:
+    return F.xxhash64("event_id")
 
 
 def drop_copies(incoming: DataFrame, known: DataFrame | None) -> DataFrame:

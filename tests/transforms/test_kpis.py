@@ -417,6 +417,22 @@ def test_shipped_kpis_of_a_small_chain(spark: SparkSession) -> None:
     assert rows["new_members", "channel", "crm"].value == 1
 
 
+def test_places_of_which_the_window_says_nothing_have_no_row(spark: SparkSession) -> None:
+    """A store that closed has stock of long ago and visits of long ago: it is not reported with zeros for ever."""
+    held = {"measure": "sum(cost_amount)", "from": "stock", "window_days": 30}
+    visits = {"measure": "count", "from": "activity", "window_days": 30}
+    said = {"label": "指标", "description": "test", "direction": "up", "unit": "amount"}
+    rules = KpiRules(kpis={"held": {**said, "numerator": held}, "visits": {**said, "numerator": visits}})
+    seen = [("s1", 0), ("closed", 100)]
+    stock = [
+        {**event("stock", None, days), "event_id": store, "store_id": store, "cost_amount": Decimal(10)}
+        for store, days in seen
+    ]
+    came = [event("visit", "ann", days, store_id=store) for store, days in seen]
+    rows = report(spark, rules, activity=came, customers=[customer("ann")], events=stock)
+    assert {place for _, grain, place in rows if grain == "store"} == {"s1"}
+
+
 def test_declarations_that_cannot_work_are_refused() -> None:
     orders = {"measure": "count", "from": "orders"}
     refusals: list[tuple[dict[str, Any], str]] = [

@@ -55,8 +55,8 @@ def report_kpis(
         *[F.sum(contribution(value, plan)).alias(name) for name, value in counted.items()], F.lit(1).alias("is_there")
     )
     # Amounts need no customers: they are summed before they are put to their places, not 5 times by customer.
-    told = summed(_told(frames, plan, plan.amounts), _KEYS, plan.amounts, plan)
-    amounts = _placed(told, plan, listed).groupBy(*_PLACE_KEY)
+    of_place = summed(_told(frames, plan, plan.amounts), _KEYS, plan.amounts, plan)
+    amounts = _placed(of_place, plan, listed).groupBy(*_PLACE_KEY)
     added = {name: plan.sums[v.reading, v.what] for v, name in plan.values.items() if v.what != CUSTOMERS}
     sums = amounts.agg(*[F.expr(f"sum({s})").alias(name) for name, s in added.items()], F.lit(1).alias("is_there"))
     per_place = counts.unionByName(sums, allowMissingColumns=True)
@@ -73,19 +73,23 @@ def _told(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str]) -
     """What rows of all frames say: columns of the plan, with _KEYS and customer_id, which is null for guests.
 
     `kind` says which places a row knows: of sales all, of customers only the segment, of stock no segment. Rows with
-    nothing for the columns are left out before they move. They move by customer to their segment, and then no more as
-    long as only rows of customers are asked for: sums by place do not lead away from the customer.
+    nothing for the columns are left out before they move, but for those of customers, who are there whatever they do.
+    Rows move by customer to their segment, and then no more as long as only rows of customers are asked for: sums by
+    place do not lead away from the customer.
     """
     customers = frames["customers"]
     known = [_of_sales(frames[name], name, columns, plan) for name in _SOLD if plan.readings(name)]
     known += [_of_customers(frames["touches"], "touches", columns, plan)] if plan.readings("touches") else []
-    relevant = [rows.where(is_relevant(rows, columns, plan)) for rows in known]
+    others = [_of_campaigns(frames["campaigns"], columns, plan)] if measured("campaigns", columns, plan) else []
+    others += [_of_stock(frames["stock"], columns, plan)] if measured("stock", columns, plan) else []
     everybody = _of_customers(customers, "customers", columns, plan)
     segments = customers.select("customer_id", _SEGMENT)
-    parts = [reduce(_with, [*relevant, everybody]).join(segments, "customer_id", "left")]
-    parts += [_of_campaigns(frames["campaigns"], columns, plan)] if measured("campaigns", columns, plan) else []
-    parts += [_of_stock(frames["stock"], columns, plan)] if measured("stock", columns, plan) else []
-    return reduce(_with, parts)
+
+    def relevant(rows: DataFrame) -> DataFrame:
+        return rows.where(is_relevant(rows, columns, plan))
+
+    of_customers = reduce(_with, [*map(relevant, known), everybody]).join(segments, "customer_id", "left")
+    return reduce(_with, [of_customers, *map(relevant, others)])
 
 
 def _of_sales(frame: DataFrame, name: str, columns: Sequence[str], plan: Plan) -> DataFrame:

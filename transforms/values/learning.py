@@ -10,7 +10,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import minimize
@@ -20,22 +19,21 @@ from transforms.digits import six_digits, six_digits_each
 from transforms.values.checks import Check, check_row
 from transforms.values.clusters import ClusterRules, named_clusters, nearest_cluster
 from transforms.values.features import scale_of, scaled, undamped
+from transforms.values.likelihood import Array
 from transforms.values.potential import PotentialModelRules, deciles, labelled, probabilities
 
-Model = dict[str, Any]  # numbers and texts, as they are stored
-Numbers = npt.NDArray[np.float64]
 FITTED_BY = "scipy"  # models that were fitted another way are fitted again
 _STARTS, _STEPS = 4, 50  # of k-means: 30,000 customers take about a second
 
 
-def nothing_learnt(note: str) -> tuple[Model, Model]:
+def nothing_learnt(note: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Neither model, while too little is known for any, with a check that says so."""
     checks = [{**_precondition(name, "effective_date", 0, 1, 0), "note": note} for name in ("potential", "clusters")]
-    unknown: Model = {"effective_date": None, "features": []}
+    unknown: dict[str, Any] = {"effective_date": None, "features": []}
     return {**unknown, "intercept": None, "checks": checks[:1]}, {**unknown, "clusters": [], "checks": checks[1:]}
 
 
-def centres_of(model: Model) -> list[Check]:
+def centres_of(model: dict[str, Any]) -> list[Check]:
     """Rows of gold.cluster_centres without date: each feature of each cluster."""
     return [
         {
@@ -51,7 +49,7 @@ def centres_of(model: Model) -> list[Check]:
     ]
 
 
-def fitted_potential(sample: pd.DataFrame, rules: PotentialModelRules) -> Model:
+def fitted_potential(sample: pd.DataFrame, rules: PotentialModelRules) -> dict[str, Any]:
     """Logistic regression on a sample, and its checks; without an intercept where there is too little to learn from.
 
     Args:
@@ -90,7 +88,7 @@ def fitted_potential(sample: pd.DataFrame, rules: PotentialModelRules) -> Model:
     return {**model, "checks": [*checks, *parts]}
 
 
-def fitted_clusters(sample: pd.DataFrame, rules: ClusterRules, seed: int) -> Model:
+def fitted_clusters(sample: pd.DataFrame, rules: ClusterRules, seed: int) -> dict[str, Any]:
     """k-means on a sample; no clusters where the sample is too small.
 
     Args:
@@ -125,12 +123,12 @@ def fitted_clusters(sample: pd.DataFrame, rules: ClusterRules, seed: int) -> Mod
     }
 
 
-def _features(sample: pd.DataFrame) -> Numbers:
+def _features(sample: pd.DataFrame) -> Array:
     names = [name for name in sample.columns if name.startswith("feature_")]
     return sample[names].to_numpy(dtype=float)
 
 
-def _logistic_regression(features: Numbers, is_positive: Numbers, penalty: float) -> Numbers:
+def _logistic_regression(features: Array, is_positive: Array, penalty: float) -> Array:
     """Weights and, last, the intercept, for which mean log-loss and `penalty` / 2 of the squared weights are least.
 
     The intercept is not penalised. Newton's steps within a trusted region (Conn, Gould and Toint: Trust Region Methods,
@@ -139,14 +137,14 @@ def _logistic_regression(features: Numbers, is_positive: Numbers, penalty: float
     rows = np.column_stack([features, np.ones(len(features))])
     held_back = np.append(np.full(features.shape[1], penalty), 0.0)
 
-    def loss(weights: Numbers) -> float:
+    def loss(weights: Array) -> float:
         margin = rows @ weights
         return float(np.mean(np.logaddexp(0, margin) - is_positive * margin) + held_back @ weights**2 / 2)
 
-    def slope(weights: Numbers) -> Numbers:
+    def slope(weights: Array) -> Array:
         return rows.T @ (expit(rows @ weights) - is_positive) / len(rows) + held_back * weights
 
-    def curvature(weights: Numbers) -> Numbers:
+    def curvature(weights: Array) -> Array:
         likely = expit(rows @ weights)
         return (rows * (likely * (1 - likely))[:, np.newaxis]).T @ rows / len(rows) + np.diag(held_back)
 
@@ -154,7 +152,7 @@ def _logistic_regression(features: Numbers, is_positive: Numbers, penalty: float
     return minimize(loss, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-9}).x
 
 
-def _centres(features: Numbers, clusters: int, seed: int) -> Numbers:
+def _centres(features: Array, clusters: int, seed: int) -> Array:
     """Centres of k-means (Lloyd) from starting points far from each other (k-means++), the best of a few starts.
 
     Of fewer different customers than clusters, each is a centre.
@@ -174,7 +172,7 @@ def _precondition(model: str, name: str, customers: int, least: float, found: fl
     return check_row(model, "precondition", name, customers, least, found, is_passed=found >= least, note=note)
 
 
-def _mean(column: Numbers) -> float | None:
+def _mean(column: Array) -> float | None:
     """Mean of the known values; None without one."""
     known = column[~np.isnan(column)]
     return round(float(known.mean()), 6) if len(known) else None
