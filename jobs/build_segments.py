@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.movement import members_of, write_movement
 from jobs.runtime.portraits import portraits, segment_facts_of
+from jobs.runtime.side_by_side import side_by_side
 from transforms.contracts import Table, gold, silver
 from transforms.segments import (
     READ_TAGS,

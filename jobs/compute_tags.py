@@ -5,8 +5,9 @@ from __future__ import annotations
 from pyspark.sql import functions as F
 
 from jobs.runtime.catalogues import write_catalogue
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.publications import published_before
+from jobs.runtime.side_by_side import side_by_side
 from jobs.runtime.tables import among
 from transforms.contracts import gold, silver
 from transforms.drift import histogramming, shapes

@@ -47,12 +47,12 @@ def run_erase(arguments: argparse.Namespace) -> int:
         raise RunFailed(f"an erasure rebuilds the newest state: give --date {newest} or a later date")
     asked = _asked(ctx, arguments)
     swept: dict[str, Swept] = {}
-    with RunLog(ctx) as log, ctx.interpreted(ctx.event_count_so_far):
-        log.step("erase", lambda _: swept.update(_take_out(ctx, asked)), 1, 2)
+    with RunLog(ctx, steps=2) as log, ctx.interpreted(ctx.event_count_so_far):
+        log.step("erase", lambda step: swept.update(_take_out(step, asked)))
     ctx.is_erasing = True  # what is left of bronze is cleaned again
     nightly.run_night(ctx)
-    with RunLog(ctx) as log, ctx.interpreted(ctx.event_count_so_far):
-        log.step("certify", lambda _: _certify(ctx, swept), 2, 2)
+    with RunLog(ctx, steps=2, done=1) as log, ctx.interpreted(ctx.event_count_so_far):
+        log.step("certify", lambda step: _certify(step, swept))
     return DONE
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.portraits import primary_segments
+from jobs.runtime.side_by_side import side_by_side
 from transforms.campaigns.results import EVENT_TYPES, campaign_purchases, campaign_results, campaign_touches
 from transforms.campaigns.reviews import review_campaigns
 from transforms.contracts import gold, silver

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobs.runtime.break_alarms import warn_of_break_points
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
+from jobs.runtime.side_by_side import side_by_side
 from transforms.break_points.night import find_break_points
 from transforms.break_points.volumes import arrivals, feed_volumes, stage_volumes
 from transforms.contracts import gold, ops, silver

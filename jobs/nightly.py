@@ -1,9 +1,10 @@
-"""nightly: every step in order, in one Spark application; `--from STEP` resumes, `--dates A..B` backfills."""
+"""nightly: every step, in one Spark application; `--from STEP` resumes, `--dates A..B` backfills."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import date, timedelta
 
@@ -32,6 +33,7 @@ from jobs import (
 )
 from jobs.runtime.job import DONE, Job, JobContext, a_date, add_arguments, context, guarded, lake_tables
 from jobs.runtime.run_log import RunLog
+from jobs.runtime.side_by_side import OwnSessions, in_order_of_need
 
 # Orders come before customers, whose first_order_date is read from them.
 STEPS: dict[str, Job] = {
@@ -59,8 +61,36 @@ STEPS: dict[str, Job] = {
 }
 
 
-# These see only what arrived, and judge by that whether their plans are worth compiling.
-_READS_RAW = ("ingest-events", "clean-events")
+# The steps whose tables each reads: side by side, each runs once these are done.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "ingest-events": (),
+    "clean-events": ("ingest-events",),
+    "resolve-identities": ("clean-events",),
+    "build-orders": ("resolve-identities",),
+    "build-customers": ("build-orders",),
+    "build-activity": ("resolve-identities",),
+    "read-feedback": ("resolve-identities",),
+    "compute-tags": ("build-customers", "build-activity"),
+    "score-rfm": ("build-customers", "build-activity"),
+    "value-customers": ("compute-tags",),
+    "build-segments": ("score-rfm", "value-customers"),
+    "recommend-products": ("score-rfm", "value-customers"),
+    "plan-contacts": ("build-segments", "recommend-products"),
+    "report-loan-funnel": ("build-segments", "recommend-products"),
+    "evaluate-experiments": ("plan-contacts",),
+    "evaluate-campaigns": ("plan-contacts",),
+    "report-kpis": ("evaluate-campaigns",),
+    "report-trade": ("build-segments",),
+    "find-break-points": ("build-activity",),
+    "audit": (
+        "read-feedback", "report-loan-funnel", "evaluate-experiments", "report-kpis", "report-trade",
+        "find-break-points",
+    ),
+    "publish": ("audit",),
+}  # fmt: skip
+
+# They see only what arrived, and judge by that whether their plans are worth compiling.
+_READ_RAW = ("ingest-events", "clean-events")
 # Below this share of new events a night restates; above, it builds.
 _FEW_NEW = 0.25
 
@@ -91,28 +121,43 @@ def run_nightly(arguments: argparse.Namespace) -> int:
 
 def run_night(ctx: JobContext, first: str | None = None) -> None:
     """All steps of one date, from `first` on."""
-    names = list(STEPS)
-    skipped = names[: names.index(first)] if first else []
-    beside = (
-        " (a past date: silver's state is built beside the lake)"
-        if ctx.tables.path("silver.orders").find("_scratch") > 0
-        else ""
-    )
+    names = [*STEPS]
+    left = names[names.index(first) if first else 0 :]
+    skipped = [name for name in names if name not in left]
+    _announce(ctx, skipped)
+    with RunLog(ctx, steps=len(names), done=len(skipped)) as log, ExitStack() as whole_night:
+        whole_night.enter_context(ctx.interpreted(0))  # but for what turns out to be large
+        raw = {name: log.step(name, STEPS[name]) for name in left if name in _READ_RAW}
+        rows = ctx.event_count  # which does not change after clean-events
+        is_restating = raw and next(reversed(raw.values())).get("events", 0) < rows * _FEW_NEW
+        whole_night.enter_context(ctx.restating() if is_restating else ctx.interpreted(rows))
+        whole_night.enter_context(ctx.kept_events(rows))
+        _run_rest(ctx, log, [name for name in left if name not in raw], rows)
+
+
+def _announce(ctx: JobContext, skipped: Sequence[str]) -> None:
+    beside = " (a past date: silver's state is built beside the lake)" if ctx.tables.is_past else ""
     ctx.progress.note(f"night of {ctx.run_date}{beside}")
     if skipped:
         ctx.progress.note(f"skipped, as --from says: {', '.join(skipped)}")
-    with RunLog(ctx) as log, ExitStack() as whole_night:
-        whole_night.enter_context(ctx.interpreted(0))  # but for what turns out to be large
-        is_known = False
-        for number, (name, job) in enumerate(STEPS.items(), start=1):
-            if name in skipped:
-                continue
-            if not is_known and name not in _READS_RAW:  # once: events do not change after clean-events
-                rows, is_known = ctx.event_count, True
-                new = rows if skipped else ctx.facts.get("events", 0)  # as clean-events said just now
-                whole_night.enter_context(ctx.restating() if new < rows * _FEW_NEW else ctx.interpreted(rows))
-                whole_night.enter_context(ctx.kept_events(rows))
-            log.step(name, job, number, len(STEPS))
+
+
+def _run_rest(ctx: JobContext, log: RunLog, names: Sequence[str], rows: int) -> None:
+    """The steps that read silver.events, side by side where these are few."""
+    rules, sessions = ctx.settings.nightly, OwnSessions(ctx.spark)
+    at_once = rules.steps_at_once if rows <= rules.one_by_one_above else 1
+    done: set[str] = set()
+
+    def run(name: str) -> None:
+        log.step(name, STEPS[name], sessions.get())
+        done.add(name)
+
+    try:
+        in_order_of_need(names, NEEDS, at_once, run)
+    except Exception:
+        missing = next(name for name in names if name not in done)
+        ctx.progress.warn(f"the night stopped; steps from {missing} on are left: once mended, `--from {missing}`")
+        raise
 
 
 def _date_range(text: str) -> list[date]:

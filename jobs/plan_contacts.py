@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.portraits import portraits
+from jobs.runtime.side_by_side import side_by_side
 from jobs.runtime.suppressions import suppressed_customers
 from transforms.contacts.assignments import carried_assignments, drawn_assignments, recorded_variants
 from transforms.contacts.history import EVENT_TYPES, contact_history

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.portraits import primary_segments
+from jobs.runtime.side_by_side import side_by_side
 from transforms.contracts import gold, silver
 from transforms.loans.audience import finance_audience, finance_audience_reasons, finance_portraits
 from transforms.loans.funnel import loan_funnel, stage_dates

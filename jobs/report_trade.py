@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.portraits import primary_segments
+from jobs.runtime.side_by_side import side_by_side
 from transforms.cohorts import retention_cohorts
 from transforms.contracts import Table, gold, silver
 from transforms.prices import price_fairness

@@ -15,11 +15,12 @@ from jobs.runtime.components import find_components
 from jobs.runtime.decisions import apart, must_links
 from jobs.runtime.identity_customers import customer_sizes
 from jobs.runtime.increments import basis
-from jobs.runtime.job import JobContext, main, side_by_side
+from jobs.runtime.job import JobContext, main
 from jobs.runtime.keys import token_key
 from jobs.runtime.leads import led
 from jobs.runtime.match import with_matches
 from jobs.runtime.session import narrow_rows
+from jobs.runtime.side_by_side import side_by_side
 from jobs.runtime.tables import Commit
 from jobs.runtime.touched import Part, touched_part
 from transforms.contracts import gold, silver

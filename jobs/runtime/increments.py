@@ -40,17 +40,21 @@ def arrived_since(ctx: JobContext, table: Table) -> DataFrame | None:
     """
     then = _last_built(ctx, table)
     since = (then.metadata["events_version"], _run_date(then)) if then else None
-    if since in ctx.arrived:  # tables that were built together
-        return ctx.arrived[since]
-    files = ctx.tables.files_added(silver.EVENTS, then.metadata["events_version"]) if then else None
-    if then is None or since is None or files is None:
+    with ctx.arrived_lock:
+        if since and since not in ctx.arrived:  # tables that were built together have the same
+            ctx.arrived[since] = _arrived(ctx, *since)
+    return ctx.arrived[since] if since else None
+
+
+def _arrived(ctx: JobContext, version: int, until: date) -> DataFrame | None:
+    files = ctx.tables.files_added(silver.EVENTS, version)
+    if files is None:
         return None
     new = ctx.tables.read_files(silver.EVENTS, files).select(*silver.EVENTS.column_names)
-    due = ctx.tables.read_above(silver.EVENTS, "arrival_date", _run_date(then), then.metadata["events_version"])
+    due = ctx.tables.read_above(silver.EVENTS, "arrival_date", until, version)
     known = new.unionByName(due).where(F.col("arrival_date") <= F.lit(ctx.run_date))
     arrived = ctx.settled(known, 0)
-    ctx.arrived[since] = arrived if arrived.count() <= ctx.event_count * _MOST_NEW else None
-    return ctx.arrived[since]
+    return arrived if arrived.count() <= ctx.event_count * _MOST_NEW else None
 
 
 def events_in_question(ctx: JobContext, table: Table) -> DataFrame | None:

@@ -6,15 +6,13 @@ import argparse
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
-from itertools import cycle
 from pathlib import Path
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any
 
-from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -51,7 +49,6 @@ _ROWS_PER_PARTITION = 500_000
 _PARTITIONS_PER_MONTH_PART = 4  # a night's own dates lie in few months
 _KEPT_ROWS = 1_000_000
 _SETTLED_ROWS = 1_000_000
-_POOLS = cycle(range(8))  # as many as are ever in use at once, since a scheduler forgets none
 
 
 class AuditRefused(RuntimeError):
@@ -79,12 +76,14 @@ class JobContext:
     progress: Progress = field(default_factory=Progress)
     facts: dict[str, Any] = field(default_factory=dict)
     arrived: dict[tuple[int, date], DataFrame | None] = field(default_factory=dict)
+    arrived_lock: Lock = field(default_factory=Lock)  # steps side by side ask for the same
     _kept_events: KeptEvents | None = None
     _event_count: int | None = None
     _compiled: Mapping[str, str] | None = None  # the session's own ways, before any block
     _held: dict[tuple[str, int], DataFrame | None] = field(default_factory=dict)  # by path and version
     _counted: dict[int, int] = field(default_factory=dict)  # by version of silver.events
     _persisted: list[DataFrame] = field(default_factory=list)
+    _put_aside: list[str] = field(default_factory=list)  # folders
     _digested: tuple[Settings, str] | None = None  # settings, and theirs
 
     @property
@@ -233,12 +232,25 @@ class JobContext:
     def put_aside(self, frame: DataFrame) -> DataFrame:
         """The frame, written to files for this step and read back: for what is larger than memory."""
         path = f"{self.tables.lake}/_scratch/step/{uuid.uuid4().hex}"
+        self._put_aside.append(path)
         frame.write.parquet(path)
         return self.spark.read.parquet(path)
 
+    def of_step(self, spark: SparkSession | None = None) -> JobContext:
+        """The same night for one of its steps, which another may run beside: facts, writes and kept frames of its own.
+
+        Args:
+            spark: the session that the step is to use, whose settings it may change.
+        """
+        session = spark or self.spark
+        digested = (self.settings, self.settings_digest)
+        tables = self.tables.of_step(session)
+        return replace(self, spark=session, tables=tables, facts={}, _persisted=[], _put_aside=[], _digested=digested)
+
     def forget(self) -> None:
         """Free what was settled or put aside; the run log calls it after each step."""
-        self.tables.files.remove(f"{self.tables.lake}/_scratch/step")
+        while self._put_aside:
+            self.tables.files.remove(self._put_aside.pop())
         while self._persisted:
             self._persisted.pop().unpersist()
 
@@ -248,24 +260,6 @@ class JobContext:
 
 
 Job = Callable[[JobContext], None]
-One = TypeVar("One")
-Other = TypeVar("Other")
-
-
-def side_by_side(one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
-    """Two actions that need nothing of each other: planning a query takes one core, whatever its rows.
-
-    The second has a pool of its own: where the scheduler is fair, small jobs do not wait for the tasks of a large one.
-    """
-    pool = f"beside-{next(_POOLS)}"
-
-    def aside() -> Other:
-        SparkContext.getOrCreate().setLocalProperty("spark.scheduler.pool", pool)
-        return other()
-
-    with ThreadPoolExecutor(1) as thread:
-        pending = thread.submit(aside)
-        return one(), pending.result()
 
 
 def main(job: Job) -> None:
@@ -302,7 +296,7 @@ def run_job(job: Job, arguments: argparse.Namespace) -> int:
     ctx = context(arguments)
     name = job.__module__.rsplit(".", 1)[-1] if job.__module__ != "__main__" else Path(sys.argv[0]).stem
     with RunLog(ctx) as log:
-        log.step(name.replace("_", "-"), job, 1, 1)
+        log.step(name.replace("_", "-"), job)
     return DONE
 
 

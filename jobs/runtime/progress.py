@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -17,18 +15,12 @@ class Progress:
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self._as_json = as_json
         self._quiet = quiet
-        self._place = ""
 
-    @contextmanager
-    def step(self, name: str, number: int, total: int) -> Iterator[dict[str, Any]]:
-        """Announce a step, then say how long it took and what its `facts` (filled by the body) are."""
-        self._place = f"[{number:>2}/{total}]"
-        facts: dict[str, Any] = {}
-        started = time.monotonic()
-        yield facts
-        seconds = time.monotonic() - started
+    def done(self, name: str, number: int, total: int, seconds: float, facts: Mapping[str, Any]) -> None:
+        """Say that a step ended, the how manyth of how many, how long it took, and what is known of it."""
         shown = " · ".join(f"{_number(value)} {key}" for key, value in facts.items() if value not in (None, 0))
-        self._say("info", f"{self._place} {name:<20} {seconds:6.1f} s  {shown}", step=name, seconds=seconds, **facts)
+        line = f"[{number:>2}/{total}] {name:<20} {seconds:6.1f} s  {shown}"
+        self._say("info", line, step=name, seconds=seconds, **facts)
 
     def note(self, message: str) -> None:
         """Something worth knowing: what was skipped and why, what to look at."""

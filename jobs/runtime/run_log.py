@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import datetime
 from types import TracebackType
 from typing import Any
+
+from pyspark.sql import SparkSession
 
 from jobs.runtime.job import AuditRefused, Job, JobContext
 from transforms.contracts import ops
@@ -14,8 +17,15 @@ from transforms.contracts import ops
 class RunLog:
     """Runs steps and keeps one row for each; all rows are written at once when the run ends (a write costs 1 s)."""
 
-    def __init__(self, ctx: JobContext) -> None:
+    def __init__(self, ctx: JobContext, steps: int = 1, done: int = 0) -> None:
+        """
+        Args:
+            steps: how many the whole has, of which a person is told how many are done.
+            done: how many are before the first of this run.
+        """
         self._ctx = ctx
+        self._steps, self._done = steps, done
+        self._lock = threading.Lock()
         self._rows: list[tuple[Any, ...]] = []
 
     def __enter__(self) -> RunLog:
@@ -27,17 +37,20 @@ class RunLog:
         if self._rows and (error is None or isinstance(error, Exception)):
             frame = self._ctx.small_frame(self._rows, ops.JOB_RUNS)
             self._ctx.tables.append(ops.JOB_RUNS, frame)
+        self._ctx.tables.files.remove(f"{self._ctx.tables.lake}/_scratch/step")  # what a run left that was killed
 
-    def step(self, name: str, job: Job, number: int, total: int) -> None:
-        """Run one step and note how it went."""
-        ctx = self._ctx
-        ctx.facts, ctx.tables.written = {}, {}
+    def step(self, name: str, job: Job, spark: SparkSession | None = None) -> dict[str, Any]:
+        """Run one step, note how it went, and say its facts; another may run beside it.
+
+        Args:
+            spark: the session that the step is to use, if not the run's.
+        """
+        ctx = self._ctx.of_step(spark)
         started, clock, status, message = ctx.now(), time.monotonic(), "failed", ""
         try:
-            with ctx.progress.step(name, number, total) as facts, ctx.spread():
+            with ctx.spread():
                 job(ctx)
-                ctx.facts.setdefault("rows written", sum(commit.rows for commit in ctx.tables.written.values()))
-                facts.update(ctx.facts)
+            ctx.facts.setdefault("rows written", sum(commit.rows for commit in ctx.tables.written.values()))
             status = "done"
         except Exception as error:
             status = "refused" if isinstance(error, AuditRefused) else "failed"
@@ -45,26 +58,19 @@ class RunLog:
             raise
         finally:
             ctx.forget()
-            self._keep(name, status, started, time.monotonic() - clock, message)
+            self._keep(ctx, name, status, started, time.monotonic() - clock, message)
+        return ctx.facts
 
-    def _keep(self, name: str, status: str, started: datetime, seconds: float, message: str) -> None:
-        ctx = self._ctx
+    def _keep(self, ctx: JobContext, name: str, status: str, started: datetime, seconds: float, message: str) -> None:
         written = [(table, str(commit.version)) for table, commit in sorted(ctx.tables.written.items())]
-        rows_out = sum(commit.rows for commit in ctx.tables.written.values())
-        facts = ctx.facts
-        self._rows.append(
-            (
-                ctx.run_id,
-                ctx.run_date,
-                name,
-                status,
-                started,
-                round(seconds, 3),
-                facts.get("rows read"),
-                rows_out,
-                facts.get("rejected"),
-                written,
-                message,
-                ctx.settings_digest,
-            )
-        )
+        facts, rows_out = ctx.facts, sum(commit.rows for commit in ctx.tables.written.values())
+        read, rejected = facts.get("rows read"), facts.get("rejected")
+        row = (
+            ctx.run_id, ctx.run_date, name, status, started, round(seconds, 3), read, rows_out, rejected, written,
+            message, ctx.settings_digest,
+        )  # fmt: skip
+        with self._lock:
+            self._rows.append(row)
+            self._done += 1
+            if status == "done":
+                ctx.progress.done(name, self._done, self._steps, seconds, facts)

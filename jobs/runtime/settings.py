@@ -131,6 +131,19 @@ class TimelineRules(BaseModel):
     whole_up_to: int = Field(ge=0)
 
 
+class NightRules(BaseModel):
+    """How many steps of a night that need nothing of each other run at the same time.
+
+    Attributes:
+        steps_at_once: so many at most: planning takes one core, whatever the rows.
+        one_by_one_above: with more events than these one step runs after the other, as each fills cores and memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    steps_at_once: int = Field(ge=1)
+    one_by_one_above: int = Field(ge=0)
+
+
 class VaultRules(BaseModel):
     """Whether personal identifiers that arrive in plain text are kept, sealed, so that contacts can be exported."""
 
@@ -152,6 +165,7 @@ class Settings(BaseModel):
     purchases: PurchaseRules
     audit: AuditRules
     timelines: TimelineRules
+    nightly: NightRules
     vault: VaultRules
     identity: IdentityRules
     tags: TagRules
@@ -264,8 +278,8 @@ def _is_own(origin: str) -> bool:
 
 
 def digest(settings: Settings) -> str:
-    """SHA-256 of all settings but Spark's own, so that a publication says by which rules it was made."""
-    content = settings.model_dump(mode="json", exclude={"spark"})
+    """SHA-256 of all settings but those that change no row, so that a publication says by which rules it was made."""
+    content = settings.model_dump(mode="json", exclude={"spark", "nightly"})
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

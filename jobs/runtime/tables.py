@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -89,6 +90,12 @@ class Tables:
         plain = Tables(self.spark, self.lake, "", None)
         plain._stamp = self._stamp
         return plain
+
+    def of_step(self, spark: SparkSession) -> Tables:
+        """The same tables for one step of a run: its session, and its own account of what was written."""
+        tables = copy(self)
+        tables.spark, tables.written = spark, {}
+        return tables
 
     # -- reading ------------------------------------------------------------------------------------------------
 

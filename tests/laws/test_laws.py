@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
+from itertools import permutations
 from pathlib import Path
 
 import deltalake
@@ -26,11 +27,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from jobs import nightly
 from jobs.compare import compare_lakes
 from jobs.explain_kpi import explain_kpi
 from jobs.explain_segment import explain_segment
 from jobs.generate import generate
-from jobs.runtime.job import DONE
+from jobs.runtime.job import DONE, Job, JobContext
 from jobs.runtime.publications import PublishedTables, current, today
 from jobs.runtime.session import configured
 from jobs.runtime.settings import load_settings
@@ -69,6 +71,8 @@ class Chain:
     lake: Path
     before_last: Path
     seen_by_reader: list[str] = field(default_factory=list)
+    asked_for: dict[str, set[str]] = field(default_factory=dict)  # by step: tables, whether read or written
+    written: dict[str, set[str]] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +96,31 @@ def chain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Chai
     }
     settings.write_text(yaml.safe_dump(small))
     made = Chain(root / "landing", (str(settings),), root / "nightly", root / "before_last")
-    for day in NIGHTS[:-1]:
-        run_night(made.lake, made.landing, day, made.settings)
-    shutil.copytree(made.lake, made.before_last)
-    with _reader(made):
-        run_night(made.lake, made.landing, LAST, made.settings)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nightly, "STEPS", {name: _traced(name, job, made) for name, job in nightly.STEPS.items()})
+        for day in NIGHTS[:-1]:
+            run_night(made.lake, made.landing, day, made.settings)
+        shutil.copytree(made.lake, made.before_last)
+        with _reader(made):
+            run_night(made.lake, made.landing, LAST, made.settings)
     return made
+
+
+def _traced(name: str, job: Job, chain: Chain) -> Job:
+    """The job, with a note of each table that it asks for."""
+
+    def run(ctx: JobContext) -> None:
+        list_log, asked = ctx.tables._log_files, chain.asked_for.setdefault(name, set())
+
+        def noted(path: str) -> list[str]:  # before a table is read or written, its versions are looked up
+            asked.add(".".join(path.split("/")[-2:]))
+            return list_log(path)
+
+        setattr(ctx.tables, "_log_files", noted)  # noqa: B010
+        job(ctx)
+        chain.written.setdefault(name, set()).update(ctx.tables.written)
+
+    return run
 
 
 class _reader:  # noqa: N801
@@ -149,6 +172,19 @@ def test_the_chain_has_its_dirt(spark: SparkSession, chain: Chain) -> None:
     assert total is not None
     assert total.d > 0
     assert total.i > 0
+
+
+def test_a_step_reads_what_those_wrote_that_it_needs(chain: Chain) -> None:
+    """Else one that runs beside it might have written the table, or not yet."""
+    before: dict[str, set[str]] = {}
+    for name, needed in nightly.NEEDS.items():
+        before[name] = {*needed}.union(*(before[other] for other in needed))
+    assert [*nightly.NEEDS] == [*nightly.STEPS] == [name for name in nightly.STEPS if name in chain.written]
+    beside = [(a, b) for a, b in permutations(before, 2) if a not in before[b] and b not in before[a]]
+    assert len(beside) > 40  # else nearly nothing may run side by side
+    races = {(one, other): chain.asked_for[one] & chain.written[other] for one, other in beside}
+    # Rows are only ever added to it, and no step reads it.
+    assert {pair: tables for pair, tables in races.items() if tables - {"ops.restatements"}} == {}
 
 
 def test_law_1_a_past_date_comes_out_as_it_was_known_then(chain: Chain, tmp_path: Path) -> None:
