@@ -156,7 +156,8 @@ def _run_rest(ctx: JobContext, log: RunLog, names: Sequence[str], rows: int) -> 
         in_order_of_need(names, NEEDS, at_once, run)
     except Exception:
         missing = next(name for name in names if name not in done)
-        ctx.progress.warn(f"the night stopped; steps from {missing} on are left: once mended, `--from {missing}`")
+        if not ctx.is_erasing:  # whose command goes on by itself
+            ctx.progress.warn(f"the night stopped: once mended, go on with `--date {ctx.run_date} --from {missing}`")
         raise
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from jobs import nightly
+from jobs.runtime.job import JobContext
+from jobs.runtime.run_log import RunLog
 from jobs.runtime.session import configured
 from jobs.runtime.side_by_side import OwnSessions, in_order_of_need
+from tests.nights import night
+from transforms.contracts import ops
 
 NIGHT = {"ingest": (), "clean": ("ingest",), "tags": ("clean",), "tiers": ("clean",), "audit": ("tags", "tiers")}
 
@@ -96,6 +103,37 @@ def test_one_by_one_they_run_in_the_given_order(spark: SparkSession) -> None:
     ran = Ran()
     in_order_of_need({*NIGHT}, NIGHT, 1, ran)
     assert ran.ended == [*NIGHT]
+
+
+def test_a_night_that_stops_says_where_to_go_on(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tags fail while feedback is done and tiers are not: of what is left, in the order of a night, tags come first."""
+    ctx = night(tmp_path / "lake", tmp_path / "landing", date(2026, 6, 30))
+    feedback_is_done = threading.Event()
+
+    def feedback(step: JobContext) -> None:
+        step.facts["topics"] = 7
+        feedback_is_done.set()
+
+    def tags(step: JobContext) -> None:
+        feedback_is_done.wait(30)
+        assert "topics" not in step.facts  # each step has its own
+        raise ValueError("no tags")
+
+    jobs = {"read-feedback": feedback, "compute-tags": tags, "value-customers": lambda _: None}
+    monkeypatch.setattr(nightly, "STEPS", {**nightly.STEPS, **jobs})
+    with pytest.raises(ValueError, match="no tags"), RunLog(ctx, steps=21, done=6) as log:
+        nightly._run_rest(ctx, log, [*jobs], 100)
+    told = capsys.readouterr().err
+    assert "[ 7/21] read-feedback" in told
+    assert "7 topics" in told
+    assert "`--date 2026-06-30 --from compute-tags`" in told
+    rows = ctx.tables.read(ops.JOB_RUNS).select("job", "status", "message").collect()
+    assert sorted(map(tuple, rows)) == [
+        ("compute-tags", "failed", "ValueError: no tags"),
+        ("read-feedback", "done", ""),
+    ]
 
 
 def test_a_thread_changes_settings_for_itself_only(spark: SparkSession) -> None:
