@@ -33,7 +33,7 @@ from jobs import (
 )
 from jobs.runtime.job import DONE, Job, JobContext, a_date, add_arguments, context, guarded, lake_tables
 from jobs.runtime.run_log import RunLog
-from jobs.runtime.side_by_side import OwnSessions, in_order_of_need
+from jobs.runtime.side_by_side import in_order_of_need, own_sessions
 
 # Orders come before customers, whose first_order_date is read from them.
 STEPS: dict[str, Job] = {
@@ -144,16 +144,16 @@ def _announce(ctx: JobContext, skipped: Sequence[str]) -> None:
 
 def _run_rest(ctx: JobContext, log: RunLog, names: Sequence[str], rows: int) -> None:
     """The steps that read silver.events, side by side where these are few."""
-    rules, sessions = ctx.settings.nightly, OwnSessions(ctx.spark)
+    rules, done = ctx.settings.nightly, set[str]()
     at_once = rules.steps_at_once if rows <= rules.one_by_one_above else 1
-    done: set[str] = set()
-
-    def run(name: str) -> None:
-        log.step(name, STEPS[name], sessions.get())
-        done.add(name)
-
     try:
-        in_order_of_need(names, NEEDS, at_once, run)
+        with own_sessions(ctx.spark) as session:
+
+            def run(name: str) -> None:
+                log.step(name, STEPS[name], session())
+                done.add(name)
+
+            in_order_of_need(names, NEEDS, at_once, run)
     except Exception:
         missing = next(name for name in names if name not in done)
         if not ctx.is_erasing:  # whose command goes on by itself

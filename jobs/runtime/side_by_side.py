@@ -5,8 +5,9 @@ Each has a pool of the scheduler: where that is fair, small jobs do not wait for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import cycle
 from threading import local
 from typing import TypeVar
@@ -15,6 +16,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 _POOLS = cycle(range(8))  # as many as are ever in use at once, since a scheduler forgets none
+_FREE: dict[str, list[SparkSession]] = {}  # by application, sessions that no thread uses
 One = TypeVar("One")
 Other = TypeVar("Other")
 
@@ -78,31 +80,41 @@ def _most_hangs_on_first(needs: Mapping[str, Collection[str]]) -> list[str]:
     return sorted(needs, key=lambda name: -steps[name])
 
 
-class OwnSessions:
-    """A session for each thread, with the settings of one as they are then: a thread may change them for itself.
+@contextmanager
+def own_sessions(spark: SparkSession) -> Iterator[Callable[[], SparkSession]]:
+    """In this block, what gives each thread a session with the settings of one: a thread may change them for itself.
 
-    Frames of one session may be used in another, and what one keeps in memory all find.
+    Frames of one session may be used in another, and what one keeps in memory all find. A session serves the threads
+    of later blocks too, since Spark keeps all that were ever made: 33 of eleven nights were still in Java's heap.
     """
+    free, taken, of_thread = _FREE.setdefault(spark.sparkContext.applicationId or "", []), [], local()
 
-    def __init__(self, spark: SparkSession) -> None:
-        self._spark = spark
-        self._of_thread = local()
+    def get() -> SparkSession:
+        if not hasattr(of_thread, "session"):
+            try:
+                session = free.pop()
+            except IndexError:
+                session = spark.newSession()
+            taken.append(session)
+            _set_like(session, spark)
+            of_thread.session = session
+        mine: SparkSession = of_thread.session
+        return mine
 
-    def get(self) -> SparkSession:
-        """The session of this thread."""
-        if not hasattr(self._of_thread, "session"):
-            self._of_thread.session = _like(self._spark)
-        session: SparkSession = self._of_thread.session
-        return session
+    try:
+        yield get
+    finally:
+        free.extend(taken)
 
 
-def _like(spark: SparkSession) -> SparkSession:
-    session = spark.newSession()
-    started = session.conf.getAll
-    for key, value in spark.conf.getAll.items():
-        if started.get(key) != value and spark.conf.isModifiable(key):
-            session.conf.set(key, value)
-    return session
+def _set_like(session: SparkSession, other: SparkSession) -> None:
+    """Give a session the settings of another."""
+    has, wanted = session.conf.getAll, other.conf.getAll
+    for key in filter(session.conf.isModifiable, {key for key, _ in has.items() ^ wanted.items()}):
+        if key in wanted:
+            session.conf.set(key, wanted[key])
+        else:
+            session.conf.unset(key)
 
 
 def _take_pool() -> None:

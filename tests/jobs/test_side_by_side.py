@@ -17,7 +17,7 @@ from jobs import nightly
 from jobs.runtime.job import JobContext
 from jobs.runtime.run_log import RunLog
 from jobs.runtime.session import configured
-from jobs.runtime.side_by_side import OwnSessions, in_order_of_need
+from jobs.runtime.side_by_side import in_order_of_need, own_sessions
 from tests.nights import night
 from transforms.contracts import ops
 
@@ -139,11 +139,10 @@ def test_a_night_that_stops_says_where_to_go_on(
 def test_a_thread_changes_settings_for_itself_only(spark: SparkSession) -> None:
     """Of two threads one changes a setting that holds for the night; the other, and the night's session, keep it."""
     key, both, seen = "spark.sql.shuffle.partitions", threading.Barrier(2, timeout=30), {}
-    with configured(spark, {key: "5"}):
-        sessions = OwnSessions(spark)
+    with configured(spark, {key: "5"}), own_sessions(spark) as own:
 
         def run(name: str) -> None:
-            session = sessions.get()
+            session = own()
             with configured(session, {key: "9"} if name == "changes" else {}):
                 both.wait()
                 seen[name] = session.conf.get(key), session.range(10).repartition("id").count()
@@ -160,10 +159,31 @@ def test_what_one_session_keeps_all_find(spark: SparkSession) -> None:
     other: list[tuple[int, bool]] = []
 
     def run(_: str) -> None:
-        session = OwnSessions(spark).get()
-        joined = session.range(50).join(kept, "id")
+        joined = own().range(50).join(kept, "id")
         plan = joined._jdf.queryExecution().executedPlan().toString()
         other.append((joined.count(), "InMemoryTableScan" in plan))
 
-    in_order_of_need(["one"], {"one": ()}, 1, run)
+    with own_sessions(spark) as own:
+        in_order_of_need(["one"], {"one": ()}, 1, run)
     assert other == [(50, True)]
+
+
+def test_later_nights_use_the_same_sessions_with_their_own_settings(spark: SparkSession) -> None:
+    """A setting that held in the first of two nights, and those that a thread left, do not hold in the second."""
+    keys = ["spark.sql.shuffle.partitions", "spark.sql.codegen.wholeStage", "spark.sql.sources.default"]
+    usual = [spark.conf.get(key) for key in keys]
+    used: list[tuple[int, list[str]]] = []
+
+    def run(_: str) -> None:
+        session = own()
+        used.append((id(session), [str(session.conf.get(key)) for key in keys]))
+        session.conf.set("spark.sql.codegen.wholeStage", "false")
+        session.conf.set("spark.sql.sources.default", "csv")  # which nothing else sets
+
+    for settings in ({"spark.sql.shuffle.partitions": "5"}, {}):
+        with configured(spark, settings), own_sessions(spark) as own:
+            in_order_of_need(["one"], {"one": ()}, 1, run)
+    (first, then), (second, now) = used
+    assert first == second
+    assert then == ["5", *usual[1:]]
+    assert now == usual
