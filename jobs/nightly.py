@@ -129,7 +129,8 @@ def run_night(ctx: JobContext, first: str | None = None) -> None:
         whole_night.enter_context(ctx.interpreted(0))  # but for what turns out to be large
         raw = {name: log.step(name, STEPS[name]) for name in left if name in _READ_RAW}
         rows = ctx.event_count  # which does not change after clean-events
-        is_restating = raw and next(reversed(raw.values())).get("events", 0) < rows * _FEW_NEW
+        new = [*raw.values()][-1].get("events", 0) if raw else rows
+        is_restating = new < rows * _FEW_NEW
         whole_night.enter_context(ctx.restating() if is_restating else ctx.interpreted(rows))
         whole_night.enter_context(ctx.kept_events(rows))
         _run_rest(ctx, log, [name for name in left if name not in raw], rows)
@@ -155,8 +156,8 @@ def _run_rest(ctx: JobContext, log: RunLog, names: Sequence[str], rows: int) -> 
 
             in_order_of_need(names, NEEDS, at_once, run)
     except Exception:
-        missing = next(name for name in names if name not in done)
         if not ctx.is_erasing:  # whose command goes on by itself
+            missing = next(name for name in names if name not in done)
             ctx.progress.warn(f"the night stopped: once mended, go on with `--date {ctx.run_date} --from {missing}`")
         raise
 

@@ -71,6 +71,6 @@ class RunLog:
         )  # fmt: skip
         with self._lock:
             self._rows.append(row)
-            self._done += 1
             if status == "done":
+                self._done += 1
                 ctx.progress.done(name, self._done, self._steps, seconds, facts)

@@ -15,7 +15,8 @@ from typing import TypeVar
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-_POOLS = cycle(range(8))  # as many as are ever in use at once, since a scheduler forgets none
+# Of each kind as many as are ever in use at once, since a scheduler forgets none. A step keeps its pool for a night.
+_POOLS = {kind: cycle(range(8)) for kind in ("step", "beside")}
 _FREE: dict[str, list[SparkSession]] = {}  # by application, sessions that no thread uses
 One = TypeVar("One")
 Other = TypeVar("Other")
@@ -25,7 +26,7 @@ def side_by_side(one: Callable[[], One], other: Callable[[], Other]) -> tuple[On
     """Two actions of one step that need nothing of each other."""
 
     def aside() -> Other:
-        _take_pool()
+        _take_pool("beside")
         return other()
 
     with ThreadPoolExecutor(1) as thread:
@@ -49,7 +50,7 @@ def in_order_of_need(
     waiting = _among(names, needs)
     order = _most_hangs_on_first(waiting) if at_once > 1 else [*waiting]
     running: dict[Future[None], str] = {}
-    with ThreadPoolExecutor(at_once, initializer=_take_pool) as threads:
+    with ThreadPoolExecutor(at_once, initializer=_take_pool, initargs=("step",)) as threads:
         while waiting or running:
             ready = [name for name in order if name in waiting and not waiting[name]]
             for name in ready[: at_once - len(running)]:
@@ -117,5 +118,5 @@ def _set_like(session: SparkSession, other: SparkSession) -> None:
             session.conf.unset(key)
 
 
-def _take_pool() -> None:
-    SparkContext.getOrCreate().setLocalProperty("spark.scheduler.pool", f"beside-{next(_POOLS)}")
+def _take_pool(kind: str) -> None:
+    SparkContext.getOrCreate().setLocalProperty("spark.scheduler.pool", f"{kind}-{next(_POOLS[kind])}")
