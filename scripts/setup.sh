@@ -14,7 +14,8 @@ if [ ! -x "$VENV/bin/python" ]; then
   echo "Making $VENV …"
   "$PYTHON" -m venv "$VENV" || { echo "python -m venv failed; on Debian or Ubuntu: sudo apt-get install -y python3-venv" >&2; exit 1; }
 fi
-install() { "$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --no-deps "$@"; }
+# Quiet twice: of two pips one may see what the other has half unpacked, and would warn of it.
+install() { "$VENV/bin/python" -m pip install -qq --no-compile --disable-pip-version-check --no-deps "$@"; }
 locked() { grep -v '^ *#' requirements.lock | awk "$1"; }
 
 # Delta needs two jars (10 MB); the third (9 kB) makes local files without starting `chmod` for each. Spark's own Ivy
