@@ -83,7 +83,8 @@ def _told(frames: Mapping[str, DataFrame], plan: Plan, columns: Sequence[str]) -
     others = [_of_campaigns(frames["campaigns"], columns, plan)] if measured("campaigns", columns, plan) else []
     others += [_of_stock(frames["stock"], columns, plan)] if measured("stock", columns, plan) else []
     everybody = _of_customers(customers, "customers", columns, plan)
-    segments = customers.select("customer_id", _SEGMENT)
+    # A hash of the customers, each once: Spark takes the far more rows for fewer, and makes a hash of those.
+    segments = customers.select("customer_id", _SEGMENT).hint("shuffle_hash")
 
     def relevant(rows: DataFrame) -> DataFrame:
         return rows.where(is_relevant(rows, columns, plan))
