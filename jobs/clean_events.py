@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -31,7 +32,8 @@ def run(ctx: JobContext) -> None:
         return
     size = sum(slice_.rows_read for slice_ in due)
     with ctx.interpreted(size), ctx.spread(coming=size):
-        rows = _judged(ctx, due)
+        with ctx.interpreted(_of_largest(due)):  # a source has a plan of its own
+            rows = _judged(ctx, due)
         incoming = events_of(rows, ctx.settings.identity.linking)
         single, copies = _by_copies(ctx, incoming, _known_copies(ctx, rows))
         counted = _count(rows, copies)
@@ -47,6 +49,14 @@ def _due(ctx: JobContext) -> list[Row]:
     ledger = ctx.tables.read_or_empty(ops.LANDING_FILES).where(F.col("status").isin(states) & (F.col("rows_read") > 0))
     arrived = F.col("arrival_date").isNull() | (F.col("arrival_date") <= F.lit(ctx.horizon()))
     return ledger.where(arrived & F.col("source").isin(*ctx.settings.sources)).collect()
+
+
+def _of_largest(due: Sequence[Row]) -> int:
+    """Rows of the source that brought most."""
+    sizes = Counter[str]()
+    for slice_ in due:
+        sizes[slice_.source] += slice_.rows_read
+    return max(sizes.values())
 
 
 def _judged(ctx: JobContext, due: Sequence[Row]) -> DataFrame:

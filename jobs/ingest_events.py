@@ -30,7 +30,7 @@ from transforms.rejects import rejected_records
 from transforms.sources import Source, row_arrival_date, with_problems
 from transforms.vault import brought
 
-_BYTES_PER_ROW = 40  # of compressed text, roughly: only to tell a small night from a large one
+_BYTES_PER_ROW = {True: 40, False: 150}  # compressed or not, roughly: only to tell a small night from a large one
 _THREADS = 4  # sources are read side by side: small files leave cores idle, and a commit waits for the file system
 
 
@@ -76,9 +76,9 @@ def run(ctx: JobContext) -> None:
         source.name: ctx.landing.new_files(source, until, () if ctx.full else before[source.name].files)
         for source in ctx.settings.sources.values()
     }
-    size = sum(file.size for files in new.values() for file in files)
+    most = max(map(_rows_roughly, new.values()), default=0)  # a source has plans of its own
     gone = known_tombstones(ctx)
-    with ctx.interpreted(size // _BYTES_PER_ROW), ThreadPoolExecutor(_THREADS) as pool:
+    with ctx.interpreted(most), ThreadPoolExecutor(_THREADS) as pool:
         sources = ctx.settings.sources.values()
         taken = list(pool.map(lambda source: _take(ctx, source, new[source.name], before[source.name], gone), sources))
     _write_refused(ctx, taken)
@@ -101,6 +101,11 @@ def _accounted_before(ctx: JobContext) -> dict[str, _Before]:
             known.files.add(row.source_file)
             known.first_arrival = min(filter(None, (known.first_arrival, row.arrival_date)), default=None)
     return before
+
+
+def _rows_roughly(files: Sequence[LandingFile]) -> int:
+    """How many rows are in files that nobody has read yet."""
+    return sum(file.size // _BYTES_PER_ROW[file.relative.endswith((".gz", ".parquet"))] for file in files)
 
 
 def _take(
