@@ -24,6 +24,7 @@ from transforms.orders import (
     touched_orders,
 )
 
+LEAD = ("lead_identifier_type", "lead_identifier")
 _MEASURES = silver.ACTIVITY.column_names[len(silver.ACTIVITY.key) :]
 _OF_EVENTS = ("event_id", "source", "event_at", "order_id", "line_id", "city", "province", "is_gift", "amount")
 _READ = [name for name in silver.EVENTS.column_names if name in {*silver.ACTIVITY.column_names, "rating", *_OF_EVENTS}]
@@ -80,9 +81,42 @@ def concerned_dates(events: DataFrame, named: DataFrame) -> DataFrame:
         events: events that came, or are seen otherwise than before.
         named: (order_id, event_type, event_date) of all events of orders that are known.
     """
-    same_order = named.join(F.broadcast(touched_orders(events)), "order_id")
-    further = same_order.where((F.col("event_type") != "order") | F.col("has_line")).select("event_date")
+    further = _of_their_orders(events, named).where(_IS_CHANGED).select("event_date")
     return events.select("event_date").union(further).distinct()
+
+
+def concerned_places(events: DataFrame, named: DataFrame) -> DataFrame:
+    """(event_date, lead_identifier_type, lead_identifier), key all: where the partials lie that some events change.
+
+    An event is led by one of its identifiers, whichever of them may lead, or by none; its return by what leads the
+    order. So these are the `concerned_dates` of an order with each of its identifiers, and each date with none.
+
+    Args:
+        events: events that came, or are seen otherwise than before.
+        named: (order_id, event_type, event_date, identifiers) of all events of orders that are known.
+    """
+    own = events.select("event_date", F.map_entries("identifiers").alias("leads"))
+    per_order = (
+        _of_their_orders(events, named)
+        .groupBy("order_id")
+        .agg(
+            F.collect_set(F.when(F.expr(_IS_CHANGED), F.col("event_date"))).alias("dates"),
+            F.array_distinct(F.flatten(F.collect_list(F.map_entries("identifiers")))).alias("leads"),
+        )
+    )
+    of_orders = per_order.select(F.explode("dates").alias("event_date"), "leads")
+    leads = own.unionByName(of_orders).select("event_date", F.explode_outer("leads").alias("lead"))
+    nobody = F.lit(None).cast("string")
+    led = leads.select("event_date", F.col("lead.key").alias(LEAD[0]), F.col("lead.value").alias(LEAD[1]))
+    return led.unionByName(led.select("event_date", *[nobody.alias(name) for name in LEAD])).distinct()
+
+
+_IS_CHANGED = "event_type <> 'order' or has_line"  # what an event of the same order may be
+
+
+def _of_their_orders(events: DataFrame, named: DataFrame) -> DataFrame:
+    """`named` of the orders that the events name, and `has_line`."""
+    return named.join(F.broadcast(touched_orders(events)), "order_id")
 
 
 def _order_parts(lines: DataFrame) -> DataFrame:

@@ -21,6 +21,7 @@ from pyspark.sql.types import StructType
 from jobs.runtime.arrow_scans import Batches, can_scan, scan
 from jobs.runtime.data_files import LocalTable, data_file, local_table, read_files
 from jobs.runtime.files import Files, plain
+from jobs.runtime.keyed_rows import with_key, without_key
 from jobs.runtime.layout import laid_out, properties
 from jobs.runtime.listed_rows import listed_rows
 from jobs.runtime.local_purge import purge_on_disk
@@ -281,6 +282,17 @@ class Tables:
         """Replace the rows in which every named column has its value, or one of them; rows outside are refused."""
         return self._write(table, frame, "overwrite", {name: _listed(value) for name, value in where.items()}, basis)
 
+    def overwrite_keys(
+        self, table: Table, frame: DataFrame, keys: DataFrame, basis: Basis | None = None, **where: Any
+    ) -> Commit:
+        """Replace those rows of a slice that have one of some keys; rows outside of the slice are refused.
+
+        Args:
+            keys: in some of the table's columns, as few as fit memory; a null is a value like others.
+        """
+        values = {name: _listed(value) for name, value in where.items()}
+        return self._write(table, frame, "overwrite", values, basis, keys)
+
     def overwrite_where(self, table: Table, frame: DataFrame, predicate: str, basis: Basis | None = None) -> Commit:
         """Replace the rows for which the SQL predicate holds; rows outside are refused."""
         return self._write(table, frame, "overwrite", predicate, basis)
@@ -308,10 +320,9 @@ class Tables:
         kept = self.read(table)
         going = kept.limit(0)
         for keys in gone:
-            has_key = [kept[name].eqNullSafe(keys[name]) for name in keys.columns]
             if not isinstance(frame, DataFrame):
-                going = going.unionByName(kept.join(F.broadcast(keys), has_key, "left_semi"))
-            kept = kept.join(F.broadcast(keys), has_key, "left_anti")
+                going = going.unionByName(with_key(kept, keys))
+            kept = without_key(kept, keys)
         new = conform(made(going), table)
         return self.replace(table, kept.unionByName(new, allowMissingColumns=True), basis)
 
@@ -370,15 +381,24 @@ class Tables:
         return sum(1 for entry in self.files.tree(path) if entry.path.endswith(".parquet"))
 
     def _write(
-        self, table: Table, frame: DataFrame, mode: str, where: str | _Values | None, basis: Basis | None = None
+        self,
+        table: Table,
+        frame: DataFrame,
+        mode: str,
+        where: str | _Values | None,
+        basis: Basis | None = None,
+        keys: DataFrame | None = None,
     ) -> Commit:
         path, rows = self.path(table), conform(frame, table)
         stamp = self._stamped(basis)
         if not self.exists(table):
-            where = None
+            where = keys = None
         disk = self.files.on_disk(path)
         is_taken = disk is not None and takes_commits(disk, table)
-        if disk is None or not is_taken or not self._write_on_disk(disk, table, rows, mode, where, stamp):
+        if disk is None or not is_taken or not self._write_on_disk(disk, table, rows, mode, where, stamp, keys):
+            if keys is not None and where is not None:
+                staying = without_key(self.read(table).where(_sql(where)), keys)
+                rows = rows.unionByName(staying, allowMissingColumns=True)
             self._write_by_delta(path, table, rows, mode, where, stamp)
         return self._noted(table)
 
@@ -394,21 +414,30 @@ class Tables:
         return commit
 
     def _write_on_disk(
-        self, folder: str, table: Table, rows: DataFrame, mode: str, where: str | _Values | None, stamp: str
+        self,
+        folder: str,
+        table: Table,
+        rows: DataFrame,
+        mode: str,
+        where: str | _Values | None,
+        stamp: str,
+        keys: DataFrame | None,
     ) -> bool:
         """Whether it could be written without Delta."""
         replaced: Slices | OldFiles | None = None
-        if mode == "overwrite" and not isinstance(where, str):
+        if mode == "overwrite" and not isinstance(where, str) and keys is None:
             replaced = slices(table, where or {})
         if where is not None and replaced is None:
-            found = self._with_kept(table, rows, where)
+            found = self._with_kept(table, rows, where, keys)
             if found is None:
                 return False
             rows, replaced = found
         write(laid_out(rows, table, self.month_parts), folder, table, replaced, stamp)
         return True
 
-    def _with_kept(self, table: Table, rows: DataFrame, where: str | _Values) -> tuple[DataFrame, OldFiles] | None:
+    def _with_kept(
+        self, table: Table, rows: DataFrame, where: str | _Values, keys: DataFrame | None
+    ) -> tuple[DataFrame, OldFiles] | None:
         """Rows for which `where` must hold, and those that stay of the small files in which it holds for some.
 
         None where the table's files alone do not say what its rows are.
@@ -422,12 +451,15 @@ class Tables:
         found = files.where(predicate).select("_metadata.file_path").distinct().collect() if local.files else []
         old = [plain(row.file_path) for row in found]
         large = self._copied_files(old, where)
-        gone = [self._listed_values(table, where)] if large and not isinstance(where, str) else []
+        gone = []
+        if large and not isinstance(where, str):
+            gone = [self._listed_values(table, where) if keys is None else keys]
         replaced = OldFiles(local.below(old), local.version, local.below(large), gone)
         small = [file for file in old if file not in large]
         if not small:
             return checked, replaced
-        kept = read_files(self.spark, local.folder, small, local.schema).where(f"not coalesce({predicate}, false)")
+        kept = read_files(self.spark, local.folder, small, local.schema)
+        kept = kept.where(f"not coalesce({predicate}, false)") if keys is None else without_key(kept, keys)
         return checked.unionByName(kept, allowMissingColumns=True), replaced
 
     def _copied_files(self, files: Sequence[str], where: str | _Values) -> list[str]:

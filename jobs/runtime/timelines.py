@@ -11,22 +11,21 @@ from jobs.runtime.publications import current
 from jobs.runtime.tables import Basis
 from transforms.contracts import Table, silver
 from transforms.identity.anchors import with_owner
-from transforms.orders import order_events, touched_orders
 from transforms.tags import build_timelines, timelines_table
 
 # Above this share of customers all cost less than finding the others.
 _MOST_TOUCHED = 0.25
 
 
-def write_timelines(ctx: JobContext, concerned: DataFrame | None, activity_version: int) -> None:
+def write_timelines(ctx: JobContext, places: DataFrame | None, activity_version: int) -> None:
     """Timelines as silver.activity now is.
 
     Args:
-        concerned: events for which silver.activity was restated tonight, from its `activity_version`; None where it
-            was built whole.
+        places: `concerned_places` of what silver.activity was restated for tonight, from its `activity_version`; None:
+            all timelines are made.
     """
     table = timelines_table(ctx.settings.tags)
-    touched = None if concerned is None else _touched(ctx, table, concerned, activity_version)
+    touched = None if places is None else _touched(ctx, table, places, activity_version)
     owners = ctx.tables.read(silver.IDENTITIES).where("customer_id is not null")
     if touched is None:
         made = ctx.tables.replace(table, _timelines(ctx, owners), _basis(ctx))
@@ -48,7 +47,7 @@ def _basis(ctx: JobContext) -> Basis:
     return {**basis(ctx), "activity_version": versions["activity"], "identities_version": versions["identities"]}
 
 
-def _touched(ctx: JobContext, table: Table, concerned: DataFrame, activity_version: int) -> DataFrame | None:
+def _touched(ctx: JobContext, table: Table, places: DataFrame, activity_version: int) -> DataFrame | None:
     """(customer_id,): customers whose timelines are others now; None: make all.
 
     These own, or owned when timelines were last made, an identifier on an event in question or on another event of its
@@ -65,9 +64,8 @@ def _touched(ctx: JobContext, table: Table, concerned: DataFrame, activity_versi
         ctx.tables.read(silver.IDENTITIES, version).where("customer_id is not null")
         for version in (None, then.metadata["identities_version"])
     ]
-    events = concerned.select("identifiers").union(_of_their_orders(ctx, concerned).select("identifiers"))
-    carried = events.select(F.explode("identifiers").alias("identifier_type", "identifier")).distinct()
-    named = ctx.settled(carried, ctx.event_count)
+    leads = places.where("lead_identifier is not null").select("lead_identifier_type", "lead_identifier").distinct()
+    named = ctx.settled(leads.toDF("identifier_type", "identifier"), ctx.event_count)
     changes = ctx.tables.read(silver.IDENTITY_CHANGES).where(F.col("run_date") == F.lit(ctx.run_date))
     customers = [
         *[
@@ -79,9 +77,3 @@ def _touched(ctx: JobContext, table: Table, concerned: DataFrame, activity_versi
     found = customers[0].union(customers[1]).union(customers[2]).union(customers[3])
     touched = ctx.settled(found.where("customer_id is not null").distinct(), ctx.event_count)
     return touched if touched.count() <= _MOST_TOUCHED * then.rows else None
-
-
-def _of_their_orders(ctx: JobContext, concerned: DataFrame) -> DataFrame:
-    """All known events of the orders that some events name."""
-    orders = F.broadcast(touched_orders(concerned).select("order_id"))
-    return order_events(ctx.known_events()).join(orders, "order_id", "left_semi")
