@@ -14,9 +14,9 @@ from jobs.runtime.keyed_rows import with_key
 from jobs.runtime.restatements import Restatements
 from jobs.runtime.tables import among
 from jobs.runtime.timelines import write_timelines
-from transforms.activity import LEAD, build_activity, concerned_dates, concerned_places, events_of_orders
+from transforms.activity import build_activity, concerned_dates, concerned_places, events_of_orders
 from transforms.contracts import silver
-from transforms.orders import RETURN_TYPES, order_events
+from transforms.orders import LEAD, RETURN_TYPES, order_events
 
 _FEW_DATES = 2  # are built whole for less than it takes to find the few leads on them
 _MOST_PLACES = 1_000_000  # some 100 MB

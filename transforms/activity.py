@@ -16,6 +16,7 @@ from transforms.contracts import MONEY, QUANTITY, file_of, silver
 from transforms.feedback.opinions import with_opinions
 from transforms.feedback.rules import FeedbackRules
 from transforms.orders import (
+    LEAD,
     RETURN_TYPES,
     ZeroValueOrders,
     match_returns,
@@ -24,9 +25,9 @@ from transforms.orders import (
     touched_orders,
 )
 
-LEAD = ("lead_identifier_type", "lead_identifier")
 _MEASURES = silver.ACTIVITY.column_names[len(silver.ACTIVITY.key) :]
 _OF_EVENTS = ("event_id", "source", "event_at", "order_id", "line_id", "city", "province", "is_gift", "amount")
+_IS_CHANGED = "event_type <> 'order' or has_line"  # what an event of a touched order may be
 _READ = [name for name in silver.EVENTS.column_names if name in {*silver.ACTIVITY.column_names, "rating", *_OF_EVENTS}]
 
 
@@ -109,9 +110,6 @@ def concerned_places(events: DataFrame, named: DataFrame) -> DataFrame:
     nobody = F.lit(None).cast("string")
     led = leads.select("event_date", F.col("lead.key").alias(LEAD[0]), F.col("lead.value").alias(LEAD[1]))
     return led.unionByName(led.select("event_date", *[nobody.alias(name) for name in LEAD])).distinct()
-
-
-_IS_CHANGED = "event_type <> 'order' or has_line"  # what an event of the same order may be
 
 
 def _of_their_orders(events: DataFrame, named: DataFrame) -> DataFrame:

@@ -55,7 +55,7 @@ def build_orders(lines: DataFrame) -> DataFrame:
         *[F.sum(name).cast(MONEY).alias(name) for name in _MONEY_COLUMNS],
         F.sum("quantity").cast(QUANTITY).alias("quantity"),
         F.sum("returned_quantity").alias("returned_quantity"),
-        *[F.min(name).alias(name) for name in ("coupon_id", "campaign_id", "order_date", *_LEAD)],
+        *[F.min(name).alias(name) for name in ("coupon_id", "campaign_id", "order_date", *LEAD)],
         F.max("known_at_date").alias("known_at_date"),
         F.bool_or("is_purchase").alias("is_purchase"),
     )
@@ -85,7 +85,7 @@ def touched_orders(events: DataFrame) -> DataFrame:
     return named.agg(F.bool_or(F.col("event_type") == "order").alias("has_line"))
 
 
-_LEAD = ("lead_identifier_type", "lead_identifier")
+LEAD = ("lead_identifier_type", "lead_identifier")
 _MONEY_COLUMNS = ("gross_amount", "discount_amount", "returned_amount", "net_amount", "cost_amount")
 
 
@@ -108,13 +108,13 @@ def priced_lines(events: DataFrame, as_of: date, tiers: Mapping[str, int], zero_
     tier = F.lit(len(tiers))
     for name, place in tiers.items():
         tier = F.when(F.col("lead_identifier_type") == name, F.lit(place)).otherwise(tier)
-    strength = F.struct(tier.alias("tier"), *_LEAD)
+    strength = F.struct(tier.alias("tier"), *LEAD)
     is_bought = ~F.col("is_gift")
     lead = F.min(F.when(is_bought & F.col("lead_identifier").isNotNull(), strength)).over(per_order)
     first_line = F.row_number().over(per_order.orderBy("is_gift", "event_at", "line_id", "event_id")) == 1
     whole = lines.select(
-        *[name for name in lines.columns if name not in _LEAD],
-        *[lead[name].alias(name) for name in _LEAD],
+        *[name for name in lines.columns if name not in LEAD],
+        *[lead[name].alias(name) for name in LEAD],
         F.min(F.when(is_bought, F.col("event_date"))).over(per_order).alias("order_date"),
         F.sum(F.when(is_bought, F.col("gross_amount"))).over(per_order).alias("order_gross"),
         F.sum(F.when(is_bought, F.col("quantity"))).over(per_order).alias("order_quantity"),
@@ -148,7 +148,7 @@ def _sold(lines: DataFrame, back: DataFrame) -> DataFrame:
     One frame, since each further look at `lines` would have Spark plan their windows again.
     """
     is_bought = ~F.col("is_gift")
-    of_order = ("order_date", "order_gross", "order_quantity", "is_sale", *_LEAD)
+    of_order = ("order_date", "order_gross", "order_quantity", "is_sale", *LEAD)
     named = lines.join(back.select("order_id").distinct(), "order_id", "left_semi")
     totals = named.groupBy("order_id", "line_id").agg(
         F.sum(F.when(is_bought, F.col("gross_amount"))).alias("gross"),
@@ -162,7 +162,7 @@ def _sold(lines: DataFrame, back: DataFrame) -> DataFrame:
         F.lit(True).alias("is_matched"),
         F.map_from_entries(F.collect_list(line)).alias("lines_by_id"),
         F.bool_and("is_gift").alias("order_is_gift"),
-        *[F.first(name).alias(f"order_{name}" if name in _LEAD else name) for name in of_order],
+        *[F.first(name).alias(f"order_{name}" if name in LEAD else name) for name in of_order],
     )
 
 
@@ -171,10 +171,10 @@ def _resolve_amounts(found: DataFrame) -> DataFrame:
     is_matched = F.coalesce(F.col("is_matched"), F.lit(False))
     is_line = is_matched & F.col("line_gross").isNotNull()
     said = found.select(
-        *[name for name in found.columns if name not in ("is_matched", "amount", "quantity", *_LEAD, *_DIMENSIONS)],
+        *[name for name in found.columns if name not in ("is_matched", "amount", "quantity", *LEAD, *_DIMENSIONS)],
         is_matched.alias("is_matched"),
         is_line.alias("is_line"),
-        *[F.when(is_matched, F.col(f"order_{name}")).otherwise(F.col(name)).alias(name) for name in _LEAD],
+        *[F.when(is_matched, F.col(f"order_{name}")).otherwise(F.col(name)).alias(name) for name in LEAD],
         *[F.coalesce(F.col(name), F.col("line")[name]).alias(name) for name in _DIMENSIONS],
         F.abs("amount").alias("said_amount"),
         F.abs("quantity").alias("said_quantity"),
