@@ -28,7 +28,8 @@ def run(ctx: JobContext) -> None:
     places = None
     if concerned is None:
         with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount"):
-            partials = ctx.tables.replace(silver.ACTIVITY, _partials(ctx, ctx.events()), basis(ctx))
+            whole = _partials(ctx, ctx.events(), ctx.events())
+            partials = ctx.tables.replace(silver.ACTIVITY, whole, basis(ctx))
         ctx.facts["partials"] = partials.rows
     else:
         with ctx.restating():
@@ -49,8 +50,12 @@ def _restate(ctx: JobContext, concerned: DataFrame, places: DataFrame | None) ->
     dates = [row.event_date for row in concerned_dates(concerned, named).collect()]
     if len(dates) <= _FEW_DATES or (places and places.count() > _MOST_PLACES):
         places = None
-    seen = _events_of_dates(ctx, named, dates) if places is None else _events_of_places(ctx, named, dates, places)
-    partials = _partials(ctx, seen).where(among("event_date", dates))
+    if places is None:
+        seen = _events_of_dates(ctx, named, dates)
+        partials = _partials(ctx, seen, seen)
+    else:
+        partials = _partials(ctx, *_events_of_places(ctx, named, dates, places))
+    partials = partials.where(among("event_date", dates))
     with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount", dates=dates):
         if places is None:
             written = ctx.tables.overwrite_slice(silver.ACTIVITY, partials, basis(ctx), event_date=dates)
@@ -69,23 +74,25 @@ def _events_of_dates(ctx: JobContext, named: DataFrame, dates: Sequence[date]) -
     return ctx.events().where(on_dates).unionByName(others.join(orders, "order_id", "left_semi"))
 
 
-def _events_of_places(ctx: JobContext, named: DataFrame, dates: Sequence[date], places: DataFrame) -> DataFrame:
-    """All events that partials at the places are made of, among others: those of orders whole.
+def _events_of_places(
+    ctx: JobContext, named: DataFrame, dates: Sequence[date], places: DataFrame
+) -> tuple[DataFrame, DataFrame]:
+    """All events that partials at the places are made of, among others: those of no order, and of whole orders.
 
     What an order brings is its lead's, which is one of its lines' leads or null where they have none, on the dates of
     its lines and returns.
     """
-    on_dates = among("event_date", dates)
-    is_return = F.col("event_type").isin(*RETURN_TYPES)
-    is_of_order = (F.col("event_type") == "order") | (is_return & F.col("order_id").isNotNull())
-    alone = with_key(ctx.events().where(on_dates), places).where(~is_of_order)
-    there, leads = named.where(on_dates), places.select(*LEAD).where("lead_identifier is not null").distinct()
+    there, events = named.where(among("event_date", dates)), ctx.events().where(among("event_date", dates))
+    leads = places.select(*LEAD).where("lead_identifier is not null").distinct()
     of_leads = named.join(F.broadcast(leads), [*LEAD], "left_semi").join(there, "order_id", "left_semi")
     others = there.where("event_type <> 'order' or lead_identifier is null")
     found = of_leads.select("order_id").union(others.select("order_id")).distinct()
     orders = ctx.settled(found, ctx.event_count)
     of_orders = order_events(ctx.events().where(among("event_date", _dates_of(named, orders))))
-    return alone.unionByName(of_orders.join(orders, "order_id", "left_semi"))
+    is_return = F.col("event_type").isin(*RETURN_TYPES)
+    of_none = with_key(events.where(~is_return & (F.col("event_type") != "order")), places)
+    unnumbered = with_key(events.where(is_return & F.col("order_id").isNull()), places)
+    return of_none, of_orders.join(orders, "order_id", "left_semi").unionByName(unnumbered)
 
 
 def _dates_of(named: DataFrame, orders: DataFrame) -> list[date]:
@@ -94,7 +101,8 @@ def _dates_of(named: DataFrame, orders: DataFrame) -> list[date]:
     return [row.event_date for row in found.collect()]
 
 
-def _partials(ctx: JobContext, events: DataFrame) -> DataFrame:
+def _partials(ctx: JobContext, events: DataFrame, of_orders: DataFrame) -> DataFrame:
+    """Partials of all events of no order, and of all of orders, among each of the two."""
     settings = ctx.settings
     return build_activity(
         events,
@@ -103,7 +111,7 @@ def _partials(ctx: JobContext, events: DataFrame) -> DataFrame:
         settings.identity.tier,
         settings.rfm.zero_value_orders,
         settings.feedback,
-        ctx.settled(events_of_orders(events), ctx.event_count),  # a scan of 2 million events takes 3 s
+        ctx.settled(events_of_orders(of_orders), ctx.event_count),  # a scan of 2 million events takes 3 s
         ctx.tables.month_parts,
     )
 
