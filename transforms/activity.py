@@ -44,8 +44,9 @@ def build_activity(
     """Partials up to `as_of` in the columns of silver.activity, from silver.events that had arrived by then.
 
     Guests are kept with a null lead, for store and chain KPIs. `timezone` decides event_hour. Without `feedback` no
-    text is read: nothing is about a topic, or speaks well or badly. `orders` are `events_of_orders` of the events,
-    where the caller has them at hand: they are read four times. `month_parts`: as `file_of` takes them.
+    text is read: nothing is about a topic, or speaks well or badly. `orders` are `events_of_orders` where the caller
+    has them at hand, since they are read four times; those among `events` are not looked at then. `month_parts`: as
+    `file_of` takes them.
     """
     until = F.col("event_date") <= F.lit(as_of)
     of_orders = (events_of_orders(events) if orders is None else orders).where(until)
