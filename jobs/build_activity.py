@@ -16,7 +16,7 @@ from jobs.runtime.tables import among
 from jobs.runtime.timelines import write_timelines
 from transforms.activity import build_activity, concerned_dates, concerned_places, events_of_orders
 from transforms.contracts import silver
-from transforms.orders import LEAD, RETURN_TYPES, order_events
+from transforms.orders import LEAD, order_events
 
 _FEW_DATES = 2  # are built whole for less than it takes to find the few leads on them
 _MOST_PLACES = 1_000_000  # some 100 MB
@@ -28,40 +28,38 @@ def run(ctx: JobContext) -> None:
     places = None
     if concerned is None:
         with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount"):
-            whole = _partials(ctx, ctx.events(), ctx.events())
-            partials = ctx.tables.replace(silver.ACTIVITY, whole, basis(ctx))
+            partials = ctx.tables.replace(silver.ACTIVITY, _partials(ctx, ctx.events()), basis(ctx))
         ctx.facts["partials"] = partials.rows
     else:
         with ctx.restating():
             if ctx.event_count > ctx.settings.timelines.whole_up_to:
-                places = ctx.settled(concerned_places(concerned, _of_orders(ctx)), ctx.event_count)
+                found = concerned_places(concerned, _of_orders(ctx, ctx.known_events()))
+                places = ctx.settled(found, ctx.event_count)
             _restate(ctx, concerned, places)
     write_timelines(ctx, places, before)
 
 
-def _of_orders(ctx: JobContext) -> DataFrame:
-    """All events of orders that are known."""
-    return order_events(ctx.events().where(F.col("event_date") <= F.lit(ctx.run_date)))
+def _of_orders(ctx: JobContext, events: DataFrame) -> DataFrame:
+    """Those of orders, up to the run date."""
+    return order_events(events.where(F.col("event_date") <= F.lit(ctx.run_date)))
 
 
 def _restate(ctx: JobContext, concerned: DataFrame, places: DataFrame | None) -> None:
     """Build the partials that some events concern again: those of whole dates, or of many dates those at the places."""
-    named = ctx.settled(_of_orders(ctx).select("order_id", "event_type", "event_date", *LEAD), ctx.event_count)
-    dates = [row.event_date for row in concerned_dates(concerned, named).collect()]
+    known, leads = (ctx.known_events(), ()) if places is None else (ctx.events(), LEAD)
+    named = ctx.settled(_of_orders(ctx, known).select("order_id", "event_type", "event_date", *leads), ctx.event_count)
+    found = concerned_dates(concerned, named) if places is None else places.select("event_date").distinct()
+    dates = [row.event_date for row in found.collect()]
+    on_dates = among("event_date", dates)
     if len(dates) <= _FEW_DATES or (places and places.count() > _MOST_PLACES):
         places = None
-    if places is None:
-        seen = _events_of_dates(ctx, named, dates)
-        partials = _partials(ctx, seen, seen)
-    else:
-        partials = _partials(ctx, *_events_of_places(ctx, named, dates, places))
-    partials = partials.where(among("event_date", dates))
     with Restatements(ctx, silver.ACTIVITY, date_column="event_date", amount_column="net_amount", dates=dates):
         if places is None:
+            partials = _partials(ctx, _events_of_dates(ctx, named, dates)).where(on_dates)
             written = ctx.tables.overwrite_slice(silver.ACTIVITY, partials, basis(ctx), event_date=dates)
         else:
-            again = with_key(partials, places)
-            written = ctx.tables.overwrite_keys(silver.ACTIVITY, again, places, basis(ctx), event_date=dates)
+            partials = with_key(_partials(ctx, *_events_of_places(ctx, named, dates, places)).where(on_dates), places)
+            written = ctx.tables.overwrite_keys(silver.ACTIVITY, partials, places, basis(ctx), event_date=dates)
     ctx.facts["partials"], ctx.facts["dates restated"] = written.rows, len(dates)
 
 
@@ -77,22 +75,21 @@ def _events_of_dates(ctx: JobContext, named: DataFrame, dates: Sequence[date]) -
 def _events_of_places(
     ctx: JobContext, named: DataFrame, dates: Sequence[date], places: DataFrame
 ) -> tuple[DataFrame, DataFrame]:
-    """All events that partials at the places are made of, among others: those of no order, and of whole orders.
+    """All events that partials at the places are made of, among others: what happened there, and orders whole.
 
     What an order brings is its lead's, which is one of its lines' leads or null where they have none, on the dates of
     its lines and returns.
     """
-    there, events = named.where(among("event_date", dates)), ctx.events().where(among("event_date", dates))
+    on_dates = among("event_date", dates)
+    inside, there = with_key(ctx.events().where(on_dates), places), named.where(on_dates)
     leads = places.select(*LEAD).where("lead_identifier is not null").distinct()
     of_leads = named.join(F.broadcast(leads), [*LEAD], "left_semi").join(there, "order_id", "left_semi")
     others = there.where("event_type <> 'order' or lead_identifier is null")
     found = of_leads.select("order_id").union(others.select("order_id")).distinct()
     orders = ctx.settled(found, ctx.event_count)
     of_orders = order_events(ctx.events().where(among("event_date", _dates_of(named, orders))))
-    is_return = F.col("event_type").isin(*RETURN_TYPES)
-    of_none = with_key(events.where(~is_return & (F.col("event_type") != "order")), places)
-    unnumbered = with_key(events.where(is_return & F.col("order_id").isNull()), places)
-    return of_none, of_orders.join(orders, "order_id", "left_semi").unionByName(unnumbered)
+    unnumbered = order_events(inside).where("order_id is null")
+    return inside, of_orders.join(orders, "order_id", "left_semi").unionByName(unnumbered)
 
 
 def _dates_of(named: DataFrame, orders: DataFrame) -> list[date]:
@@ -101,8 +98,8 @@ def _dates_of(named: DataFrame, orders: DataFrame) -> list[date]:
     return [row.event_date for row in found.collect()]
 
 
-def _partials(ctx: JobContext, events: DataFrame, of_orders: DataFrame) -> DataFrame:
-    """Partials of all events of no order, and of all of orders, among each of the two."""
+def _partials(ctx: JobContext, events: DataFrame, of_orders: DataFrame | None = None) -> DataFrame:
+    """Partials of some events; of `of_orders` in place of those among them that are of orders."""
     settings = ctx.settings
     return build_activity(
         events,
@@ -111,7 +108,7 @@ def _partials(ctx: JobContext, events: DataFrame, of_orders: DataFrame) -> DataF
         settings.identity.tier,
         settings.rfm.zero_value_orders,
         settings.feedback,
-        ctx.settled(events_of_orders(of_orders), ctx.event_count),  # a scan of 2 million events takes 3 s
+        ctx.settled(events_of_orders(of_orders or events), ctx.event_count),  # a scan of 2 million events takes 3 s
         ctx.tables.month_parts,
     )
 

@@ -36,7 +36,7 @@ fetch_jars() {
   done
 }
 
-# The lock names every package, so pip need not ask which belong together, and unpacking 1.4 GB, of which one pip keeps
+# The lock names every package, so pip need not ask which belong together, and unpacking some 1.6 GB, of which one pip keeps
 # one core busy, can be shared: PySpark first, since the jars go into it, then all else at once.
 echo "Installing locked dependencies …"
 install --requirement <(locked '/^py(spark|4j)==/')

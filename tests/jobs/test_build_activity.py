@@ -46,9 +46,10 @@ def lake_of(ctx: JobContext, events: Events) -> None:
 
 def spread(events: Events) -> Events:
     """Each lead of the stories stands for twenty people, so that what happens to one leaves others alone."""
-    number = {row["event_id"]: row["event_id"].split(":")[1] for row in events}
+    numbers = [int(row["event_id"].split(":")[1]) % 20 for row in events]
     people = [
-        {k: f"{v} {int(number[row['event_id']]) % 20}" for k, v in (row["identifiers"] or {}).items()} for row in events
+        {kind: f"{name} {number}" for kind, name in (row["identifiers"] or {}).items()}
+        for row, number in zip(events, numbers, strict=True)
     ]
     return [
         {**row, "identifiers": who or None, "lead_identifier": who.get(row["lead_identifier_type"])}
